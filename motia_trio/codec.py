@@ -1,0 +1,98 @@
+"""The one place that knows JSON: values to bytes and back.
+
+Reading is msgspec's, writing is pydantic_core's, because a handler may answer with whatever
+pydantic can write (datetimes, UUIDs, Decimals, sets, enums, dataclasses, models; attrs objects are
+added here). NaN and infinity have no JSON form and are refused by name of the path to them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+import msgspec
+from pydantic import BaseModel
+from pydantic_core import to_json
+
+from motia_trio.errors import MalformedJson, NotEncodable
+
+__all__ = ["decode", "encode"]
+
+_decoder = msgspec.json.Decoder()
+
+
+def decode(raw: bytes | bytearray | memoryview | str) -> Any:
+    """Read one JSON value.
+
+    Raises:
+        MalformedJson: ``raw`` is not JSON, is not UTF-8, or is nested too deeply.
+    """
+    try:
+        return _decoder.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise MalformedJson(str(error)) from None
+
+
+def encode(value: object) -> bytes:
+    """Write ``value`` as compact JSON.
+
+    Raises:
+        NotEncodable: some part has no JSON form; the error names the path to it.
+    """
+    try:
+        raw = to_json(value, inf_nan_mode="constants", fallback=_fallback)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise _explain(value, str(error)) from None
+    if (b"NaN" in raw or b"Infinity" in raw) and (path := _not_finite(value, "$")):
+        raise NotEncodable(path, "NaN and infinity have no JSON form; send null or a string")
+    return raw
+
+
+def _fallback(value: object) -> object:
+    if attrs.has(type(value)):
+        return attrs.asdict(value, recurse=False)  # type: ignore[arg-type]
+    raise TypeError(f"a {type(value).__qualname__} has no JSON form")
+
+
+def _children(value: object) -> list[tuple[str, object]]:
+    """The parts of a value with the path step that leads to each."""
+    if isinstance(value, BaseModel):
+        value = {name: getattr(value, name) for name in type(value).model_fields}
+    elif attrs.has(type(value)):
+        value = attrs.asdict(value, recurse=False)  # type: ignore[arg-type]
+    elif hasattr(type(value), "__dataclass_fields__"):
+        value = dict(vars(value)) if hasattr(value, "__dict__") else {}
+    if isinstance(value, Mapping):
+        return [(f".{key}", item) for key, item in value.items()]
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [(f"[{index}]", item) for index, item in enumerate(value)]
+    return []
+
+
+def _not_finite(value: object, path: str) -> str | None:
+    """The path to the first float that is not finite, or None."""
+    if isinstance(value, float):
+        return None if math.isfinite(value) else path
+    for step, item in _children(value):
+        if found := _not_finite(item, path + step):
+            return found
+    return None
+
+
+def _explain(value: object, reason: str) -> NotEncodable:
+    """Find the smallest part of ``value`` that cannot be written."""
+    path, above = "$", {id(value)}
+    while True:
+        for step, item in _children(value):
+            try:
+                to_json(item, fallback=_fallback)
+            except (TypeError, ValueError, RecursionError) as error:
+                path, value, reason = path + step, item, str(error)
+                break
+        else:
+            return NotEncodable(path, reason.removeprefix("Error serializing to JSON: "))
+        if id(value) in above:
+            return NotEncodable(path, "it contains itself")
+        above.add(id(value))

@@ -1,0 +1,110 @@
+"""The mapping that handlers receive: a dict that also answers to attributes and to both spellings.
+
+Source: Motia handed plain objects to Python steps, which read them as ``req.body["x"]``,
+``req.get("pathParams", {})`` and ``input.orderId`` alike.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+__all__ = ["Data", "Request", "alias", "wrap"]
+
+
+@lru_cache(maxsize=4096)
+def alias(name: str) -> str:
+    """Give the other spelling of a name: ``path_params`` for ``pathParams``, and the reverse."""
+    if "_" in name.strip("_"):
+        head, *rest = name.split("_")
+        return head + "".join(part[:1].upper() + part[1:] for part in rest)
+    return "".join(f"_{char.lower()}" if char.isupper() else char for char in name)
+
+
+class Data(dict[str, Any]):
+    """A dict with attribute access and camelCase/snake_case aliases for its keys.
+
+    An exact key always wins over an alias. Keys that are names of dict methods (``items``,
+    ``keys``, ``copy``…) are reached by ``data["items"]``.
+    """
+
+    __slots__ = ()
+
+    def __missing__(self, key: str) -> Any:
+        if isinstance(key, str):
+            other = alias(key)
+            if other != key and dict.__contains__(self, other):
+                return dict.__getitem__(self, other)
+        raise KeyError(key)
+
+    def __contains__(self, key: object) -> bool:
+        if dict.__contains__(self, key):
+            return True
+        return isinstance(key, str) and dict.__contains__(self, alias(key))
+
+    def get(self, key: str, default: Any = None, /) -> Any:
+        """Give the value of a key or of its alias, or ``default``."""
+        try:
+            return self[key]
+        except KeyError:
+            return default
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(
+                f"no {name!r} here; there are: {', '.join(map(str, self)) or 'no keys'}",
+                name=name,
+                obj=self,
+            ) from None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self[name] = value
+
+    def __delattr__(self, name: str) -> None:
+        try:
+            del self[name]
+        except KeyError:
+            raise AttributeError(f"no {name!r} here", name=name, obj=self) from None
+
+
+class Request(Data):
+    """An HTTP request as a handler sees it.
+
+    Keys: ``body``, ``headers`` (lower-case names), ``path_params``, ``query_params``, ``method``,
+    ``path``, ``trace_id``. ``raw_body`` (the bytes as received) is an attribute, also reachable by
+    ``get("rawBody")``, and not a key, so that the request stays writable as JSON.
+    """
+
+    __slots__ = ("_raw_body",)
+
+    def __init__(self, fields: dict[str, Any], raw_body: bytes) -> None:
+        super().__init__(fields)
+        object.__setattr__(self, "_raw_body", raw_body)
+
+    def __missing__(self, key: str) -> Any:
+        if key in {"raw_body", "rawBody"}:
+            return object.__getattribute__(self, "_raw_body")
+        return super().__missing__(key)
+
+
+def wrap(value: Any) -> Any:
+    """Turn every dict inside a freshly decoded JSON value into :class:`Data`, and give it back.
+
+    Lists are changed in place: nobody else may hold ``value``.
+    """
+    kind = type(value)
+    if kind is dict:
+        for key, item in value.items():
+            if type(item) in _CONTAINERS:
+                value[key] = wrap(item)
+        return Data(value)
+    if kind is list:
+        for index, item in enumerate(value):
+            if type(item) in _CONTAINERS:
+                value[index] = wrap(item)
+    return value
+
+
+_CONTAINERS = frozenset({dict, list})

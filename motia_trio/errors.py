@@ -1,0 +1,111 @@
+"""What can go wrong, named for the situation. Every message says what, which, and what to do."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+__all__ = [
+    "Closed",
+    "HandlerIgnoredCancel",
+    "LoadFailed",
+    "MalformedJson",
+    "MessageTooLarge",
+    "MotiaTrioError",
+    "NotEncodable",
+    "Overloaded",
+    "Problem",
+    "SettingInvalid",
+    "StepCrashed",
+    "StepQuarantined",
+    "TimedOut",
+    "nearest",
+]
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """Give the known word that ``word`` was most likely meant to be, or None."""
+    close = get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return close[0] if close else None
+
+
+class MotiaTrioError(Exception):
+    """The base of every error that motia_trio raises on purpose."""
+
+
+class Problem:
+    """One thing that is wrong with one file: ``where`` it is and ``what`` it is."""
+
+    __slots__ = ("what", "where")
+
+    def __init__(self, where: str, what: str) -> None:
+        self.where = where
+        self.what = what
+
+    def __repr__(self) -> str:
+        return f"Problem({self.where!r}, {self.what!r})"
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}"
+
+
+class LoadFailed(MotiaTrioError):
+    """Steps could not be loaded. ``problems`` lists every one found, not the first alone."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class SettingInvalid(MotiaTrioError):
+    """A setting is unknown, or its value does not fit."""
+
+
+class Closed(MotiaTrioError):
+    """The runtime was used after its scope had been left (or before it was entered)."""
+
+
+class Overloaded(MotiaTrioError):
+    """A step cannot take another request now: its mailbox is full, or it is quarantined.
+
+    ``retry_after`` is the number of seconds after which asking again makes sense.
+    """
+
+    def __init__(self, reason: str, retry_after: float = 1.0) -> None:
+        self.retry_after = retry_after
+        super().__init__(reason)
+
+
+class TimedOut(MotiaTrioError):
+    """A handler ran longer than its bound."""
+
+
+class StepCrashed(MotiaTrioError):
+    """The actor of a step ended abnormally while it had this message or request in hand."""
+
+
+class HandlerIgnoredCancel(MotiaTrioError):
+    """A handler caught its cancellation again and again, and was abandoned."""
+
+
+class StepQuarantined(MotiaTrioError):
+    """A step crashed too often. Raised to the embedding program only when it asked for that."""
+
+
+class MessageTooLarge(MotiaTrioError):
+    """A message is larger than ``message_limit``."""
+
+
+class NotEncodable(MotiaTrioError, ValueError):
+    """A value has no JSON form. ``path`` leads to the part that has none."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path = path
+        super().__init__(f"{path}: {reason}")
+
+
+class MalformedJson(MotiaTrioError, ValueError):
+    """Bytes that should be JSON are not."""

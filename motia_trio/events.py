@@ -1,0 +1,235 @@
+"""What observers are told. The runtime makes these and calls :meth:`Observer.observe`.
+
+Every event is a small frozen object; ``trace_id`` is None where no message or request is involved.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+
+from attrs import field, frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = [
+    "ActorCrashed",
+    "ActorQuarantined",
+    "ActorRecovered",
+    "ActorStarted",
+    "AskFailed",
+    "AttemptFailed",
+    "DeadLettered",
+    "Event",
+    "HandlerOverdue",
+    "Observer",
+    "Observers",
+    "Refused",
+    "RequestAnswered",
+    "StepLogged",
+    "StoreFailed",
+    "TopicUnheard",
+    "TopicUnlisted",
+]
+
+Level = Literal["debug", "info", "warning", "error"]
+
+
+@frozen
+class StepLogged:
+    """A handler wrote to ``ctx.logger``."""
+
+    step: str
+    trace_id: str
+    level: Level
+    message: str
+    fields: Mapping[str, Any] = field(factory=dict)
+
+
+@frozen
+class RequestAnswered:
+    """An HTTP request has its answer. ``seconds`` is the time until the answer was known."""
+
+    method: str
+    path: str
+    status: int
+    seconds: float
+    trace_id: str
+    step: str | None = None
+
+
+@frozen
+class Refused:
+    """A request was answered 503: the mailbox was full, or the step is quarantined."""
+
+    step: str
+    trace_id: str
+    reason: str
+
+
+@frozen
+class AskFailed:
+    """A handler that somebody waits for failed, or ran out of time. Requests are not retried."""
+
+    step: str
+    source: str
+    trace_id: str
+    error: str
+    where: str
+    traceback: str
+
+
+@frozen
+class AttemptFailed:
+    """One attempt at a delivery failed. ``retry_in`` is None when it was the last one."""
+
+    step: str
+    source: str
+    trace_id: str
+    message_id: str
+    topic: str
+    attempt: int
+    attempts: int
+    error: str
+    where: str
+    traceback: str
+    retry_in: float | None
+
+
+@frozen
+class DeadLettered:
+    """A delivery was given up and is kept as a dead letter."""
+
+    step: str
+    source: str
+    trace_id: str
+    message_id: str
+    topic: str
+    reason: str
+
+
+@frozen
+class HandlerOverdue:
+    """A handler is still running ``seconds`` after its bound: it resists its cancellation."""
+
+    step: str
+    source: str
+    trace_id: str
+    seconds: float
+
+
+@frozen
+class ActorStarted:
+    """An actor takes messages (again, if ``restarts`` > 0; as a probe, if ``probing``)."""
+
+    step: str
+    restarts: int
+    probing: bool
+
+
+@frozen
+class ActorCrashed:
+    """An actor ended abnormally and is started again in ``restart_in`` seconds."""
+
+    step: str
+    error: str
+    where: str
+    traceback: str
+    restart_in: float
+
+
+@frozen
+class ActorQuarantined:
+    """An actor crashed too often and is left down; one probe goes in after ``cool_down`` s."""
+
+    step: str
+    error: str
+    where: str
+    traceback: str
+    cool_down: float
+
+
+@frozen
+class ActorRecovered:
+    """A probe went well: the step is out of quarantine."""
+
+    step: str
+
+
+@frozen
+class TopicUnlisted:
+    """A step published to a topic that its config does not list. Told once per step and topic."""
+
+    step: str
+    topic: str
+    listed: Sequence[str]
+
+
+@frozen
+class TopicUnheard:
+    """A message went to a topic nobody listens to: nothing was stored. Told once per topic."""
+
+    topic: str
+    step: str | None
+    trace_id: str
+
+
+@frozen
+class StoreFailed:
+    """The store refused to settle a delivery; it will be delivered again."""
+
+    step: str
+    trace_id: str
+    message_id: str
+    error: str
+
+
+Event: TypeAlias = (
+    StepLogged
+    | RequestAnswered
+    | Refused
+    | AskFailed
+    | AttemptFailed
+    | DeadLettered
+    | HandlerOverdue
+    | ActorStarted
+    | ActorCrashed
+    | ActorQuarantined
+    | ActorRecovered
+    | TopicUnlisted
+    | TopicUnheard
+    | StoreFailed
+)
+
+
+class Observer(Protocol):
+    """Is told what happens, on the Trio thread, in order. Must return at once and never wait."""
+
+    def observe(self, event: Event, /) -> None:
+        """Take note of one event."""
+
+
+class Observers:
+    """Tells several observers; one that raises is reported once and then only skipped."""
+
+    def __init__(self, observers: Sequence[Observer]) -> None:
+        self._observers = tuple(observers)
+        self._reported: set[int] = set()
+
+    def __bool__(self) -> bool:
+        return bool(self._observers)
+
+    def tell(self, event: Event) -> None:
+        """Pass one event to all observers."""
+        for observer in self._observers:
+            try:
+                observer.observe(event)
+            except Exception:
+                if id(observer) not in self._reported:
+                    self._reported.add(id(observer))
+                    logging.getLogger("motia_trio").exception(
+                        "observer %r failed on %r; its further failures are not reported",
+                        observer,
+                        event,
+                    )

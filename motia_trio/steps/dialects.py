@@ -1,0 +1,303 @@
+"""From a config in any dialect to the one internal :class:`~motia_trio.steps.model.Step`.
+
+Nothing past this module knows how a step was spelled, save :attr:`Step.dialect` for the quirks
+that motia-contract §4 and §5 keep for the first dialect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ValidationError
+
+from motia_trio.errors import LoadFailed, Problem, nearest
+from motia_trio.policies import RetryPolicy
+from motia_trio.steps.handlers import Handler, inspect_handler
+from motia_trio.steps.model import (
+    CronTrigger,
+    Dialect,
+    HttpTrigger,
+    Limits,
+    Placement,
+    Publication,
+    QueueTrigger,
+    StateTrigger,
+    Step,
+    StreamTrigger,
+    Trigger,
+)
+from motia_trio.steps.raw import (
+    Raw,
+    RawCron,
+    RawHttp,
+    RawInfrastructure,
+    RawQueue,
+    RawState,
+    RawStep,
+    RawStream,
+    RawTopic,
+    RawTriggerConfig,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["parse_step"]
+
+# motia-contract §8: 30 s for http, 900 s for everything else; attempts at once by kind
+TIMEOUTS = {"http": 30.0, "queue": 900.0, "cron": 900.0, "state": 900.0, "stream": 900.0}
+CONCURRENCY = {"http": 100, "queue": 10, "cron": 1, "state": 10, "stream": 10}
+
+AnyRawTrigger = RawHttp | RawQueue | RawCron | RawState | RawStream
+
+
+def parse_step(
+    config: object,
+    handler: object,
+    *,
+    source: str,
+    lifespan: Callable[..., Any] | None = None,
+) -> Step:
+    """Make a step of a config and a handler. ``source`` names the file in every error.
+
+    Raises:
+        LoadFailed: with every problem of this config, not the first alone.
+    """
+    mapping = _as_mapping(config)
+    if mapping is None:
+        raise LoadFailed(
+            [Problem(source, f"config must be a dict, not a {type(config).__qualname__}")]
+        )
+    try:
+        raw = RawStep.model_validate(mapping)
+    except ValidationError as error:
+        raise LoadFailed(list(_explain(error, source))) from None
+
+    problems: list[Problem] = []
+    bound: Handler | None = None
+    triggers: list[Trigger] = []
+    try:
+        for raw_trigger in [*_first_dialect(raw), *raw.triggers]:
+            triggers.append(_trigger(raw_trigger, raw.infrastructure))
+    except ValueError as error:
+        problems.append(Problem(source, str(error)))
+    if handler is not None:
+        try:
+            bound = inspect_handler(handler)
+        except TypeError as error:
+            problems.append(Problem(source, str(error)))
+    elif triggers:
+        problems.append(
+            Problem(source, f"step {raw.name!r} has triggers but no handler; define handler()")
+        )
+    if lifespan is not None and not callable(lifespan):
+        problems.append(
+            Problem(source, "lifespan must be an async context manager function: lifespan(ctx)")
+        )
+    if problems:
+        raise LoadFailed(problems)
+    return Step(
+        name=raw.name,
+        triggers=tuple(triggers),
+        handler=bound,
+        source=source,
+        dialect=_dialect(raw),
+        publications=tuple(map(_publication, [*raw.emits, *raw.enqueues])),
+        description=raw.description,
+        flows=tuple(raw.flows),
+        placement=_placement(raw),
+        lifespan=lifespan,
+        virtual_publications=tuple(
+            map(_publication, [*raw.virtual_emits, *raw.virtual_enqueues])
+        ),
+        virtual_subscriptions=tuple(raw.virtual_subscribes),
+        warnings=tuple(_unknown_keys(raw, "")),
+    )
+
+
+def _as_mapping(config: object) -> Mapping[str, Any] | None:
+    """A dict of a config that may be a dict, a pydantic object, or hold such objects."""
+    if isinstance(config, BaseModel):
+        config = _fields(config)
+    if not isinstance(config, Mapping):
+        return None
+    result = dict(config)
+    if isinstance(triggers := result.get("triggers"), (list, tuple)):
+        result["triggers"] = [
+            _fields(item) if isinstance(item, BaseModel) and not isinstance(item, Raw) else item
+            for item in triggers
+        ]
+    return result
+
+
+def _fields(model: BaseModel) -> dict[str, Any]:
+    """The fields of a model that were set, nested models kept as they are."""
+    extra = model.model_extra or {}
+    fields = type(model).model_fields
+    return {name: getattr(model, name) for name in fields} | dict(extra)
+
+
+def _first_dialect(raw: RawStep) -> Iterator[AnyRawTrigger]:
+    """The triggers that a first-dialect config spreads over the step."""
+    if raw.type in {"api", "http"}:
+        missing = [key for key in ("path", "method") if getattr(raw, key) is None]
+        if missing:
+            raise ValueError(f"step {raw.name!r} of type {raw.type!r} needs {' and '.join(missing)}")
+        yield RawHttp(
+            path=raw.path or "/",
+            method=raw.method or "GET",
+            body_schema=raw.body_schema,
+            query_params=raw.query_params,
+            response_schema=raw.response_schema,
+            middleware=raw.middleware,
+            condition=raw.condition,
+        )
+    if raw.type in {"event", "queue"} and not raw.subscribes and not raw.triggers:
+        raise ValueError(f"step {raw.name!r} of type {raw.type!r} needs subscribes: [topic, …]")
+    for topic in raw.subscribes:
+        yield RawQueue(topic=topic, input=raw.input, condition=raw.condition)
+    if raw.type == "cron" and raw.cron is None and not raw.triggers:
+        raise ValueError(f"step {raw.name!r} of type 'cron' needs cron: an expression")
+    if raw.cron is not None:
+        yield RawCron(expression=raw.cron, condition=raw.condition)
+    if raw.type is None and not raw.triggers and not raw.subscribes and raw.cron is None:
+        raise ValueError(
+            f"step {raw.name!r} says neither triggers nor type; add triggers=[…], "
+            'or "type": "noop" for a step that is only drawn'
+        )
+
+
+def _dialect(raw: RawStep) -> Dialect:
+    if not raw.triggers:
+        return 1
+    # the helpers make objects, and only the third dialect says `http`
+    third = any("type" not in t.model_fields_set or t.type == "http" for t in raw.triggers)
+    return 3 if third else 2
+
+
+def _trigger(raw: AnyRawTrigger, step: RawInfrastructure) -> Trigger:
+    limits = _limits(raw, step)
+    if isinstance(raw, RawHttp):
+        return HttpTrigger(
+            path=raw.path,
+            method=raw.method,
+            limits=limits,
+            body_schema=raw.body_schema,
+            query_params=raw.query_params,
+            response_schema=_by_status(raw.response_schema),
+            middleware=tuple(raw.middleware),
+            condition=raw.condition,
+        )
+    if isinstance(raw, RawQueue):
+        return QueueTrigger(raw.topic, limits, raw.input, raw.condition)
+    if isinstance(raw, RawCron):
+        return CronTrigger(raw.expression, limits, raw.timezone, raw.catch_up, raw.condition)
+    if isinstance(raw, RawState):
+        return StateTrigger(limits, raw.group_id or raw.scope, raw.key, raw.condition)
+    return StreamTrigger(raw.stream_name, limits, raw.group_id, raw.item_id, raw.condition)
+
+
+def _limits(raw: AnyRawTrigger, step: RawInfrastructure) -> Limits:
+    """The trigger's own limits over the step's over the defaults."""
+    kind = "http" if isinstance(raw, RawHttp) else raw.type if raw.type != "event" else "queue"
+    own = raw.infrastructure
+    config: RawTriggerConfig = raw.config
+    handlers = (own.handler, config.handler, step.handler)
+    queues = (own.queue, config, config.queue, step.queue)
+
+    timeout = _first(config.timeout, *(h.timeout for h in handlers))
+    visibility = None if kind == "http" else _first(*(q.visibility_timeout for q in queues))
+    bounds = [bound for bound in (timeout, visibility) if bound is not None]
+    rate = _first(*(q.backoff_rate for q in queues), *(h.backoff_rate for h in handlers))
+    delay_ms = _first(*(q.backoff_delay_ms for q in queues))
+    retries = _first(*(q.max_retries for q in queues), *(h.retries for h in handlers))
+    default = RetryPolicy()
+    return Limits(
+        timeout=min(bounds) if bounds else TIMEOUTS[kind],
+        concurrency=_first(*(q.concurrency for q in queues)) or CONCURRENCY[kind],
+        retry=RetryPolicy(
+            max_retries=default.max_retries if retries is None else retries,
+            kind=_first(*(q.backoff_type for q in queues)) or default.kind,
+            delay=default.delay if delay_ms is None else delay_ms / 1000,
+            rate=rate or default.rate,
+        ),
+        fifo=_first(*(q.type for q in queues)) == "fifo",
+        delay=_first(*(q.delay_seconds for q in queues)) or 0.0,
+    )
+
+
+def _first(*values: Any) -> Any:
+    return next((value for value in values if value is not None), None)
+
+
+def _placement(raw: RawStep) -> Placement | None:
+    of_triggers = (t.infrastructure.handler.placement for t in raw.triggers)
+    placement: Placement | None = _first(*of_triggers, raw.infrastructure.handler.placement)
+    return placement
+
+
+def _by_status(schema: Any) -> dict[int, Any]:
+    """Response schemas by status; the keys are written as int and as str."""
+    if schema is None:
+        return {}
+    if not isinstance(schema, Mapping):
+        raise ValueError(f"responseSchema: {schema!r}: expected a dict of status to schema")
+    try:
+        return {int(status): item for status, item in schema.items()}
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"responseSchema: {list(schema)!r}: expected statuses such as 200 or '200' as keys"
+        ) from None
+
+
+def _publication(raw: RawTopic) -> Publication:
+    return Publication(raw.topic, raw.label, raw.conditional)
+
+
+def _unknown_keys(raw: Raw, path: str) -> Iterator[str]:
+    """One warning for each key that no dialect has, with the known key that is nearest to it."""
+    for key in raw.model_extra or {}:
+        close = nearest(key, raw.spellings())
+        hint = f"; did you mean {close!r}?" if close else ""
+        yield f"unknown key {path + key!r} is ignored{hint}"
+    for name in type(raw).model_fields:
+        value = getattr(raw, name)
+        if isinstance(value, Raw):
+            yield from _unknown_keys(value, f"{path}{name}.")
+        elif isinstance(value, list):
+            for index, item in enumerate(value):
+                if isinstance(item, Raw):
+                    yield from _unknown_keys(item, f"{path}{name}[{index}].")
+
+
+_TAGS = frozenset({"http", "queue", "cron", "state", "stream"})
+
+
+def _explain(error: ValidationError, source: str) -> Iterator[Problem]:
+    """Pydantic's errors as ours: file, key, value, and what was expected."""
+    for item in error.errors(include_url=False):
+        path = ""
+        for index, part in enumerate(item["loc"]):
+            if isinstance(part, int):
+                path += f"[{part}]"
+            elif not (part in _TAGS and index == 2 and item["loc"][0] == "triggers"):
+                path += f".{part}" if path else str(part)
+        expected = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "missing":
+            yield Problem(source, f"{path} is missing; every {_owner(path)} has one")
+        elif item["type"] == "trigger_type":
+            value = item["input"]
+            given = value.get("type") if isinstance(value, Mapping) else value
+            yield Problem(source, f"{path}: {given!r}: {expected}")
+        else:
+            yield Problem(source, f"{path}: {_short(item['input'])}: {expected}")
+
+
+def _owner(path: str) -> str:
+    return "trigger of this type" if path.startswith("triggers[") else "step"
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "…"
