@@ -1,0 +1,111 @@
+"""Motia steps as supervised actors on Trio.
+
+The names below are imported when they are first used, so that the command starts fast.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from motia_trio.actors import ChildState, MailboxStatistics
+    from motia_trio.app import App
+    from motia_trio.context import Context
+    from motia_trio.errors import (
+        Closed,
+        HandlerFailed,
+        HandlerIgnoredCancel,
+        LoadFailed,
+        MalformedJson,
+        MessageTooLarge,
+        MotiaTrioError,
+        NotEncodable,
+        Overloaded,
+        Problem,
+        SettingInvalid,
+        StepCrashed,
+        StepQuarantined,
+        TimedOut,
+    )
+    from motia_trio.events import Observer
+    from motia_trio.http_server import asgi_app
+    from motia_trio.messages import DeadLetter, Failure, Message
+    from motia_trio.policies import RestartPolicy, RetryPolicy
+    from motia_trio.runtime import ActorNode, Runtime, Tree
+    from motia_trio.service import Service, open_runtime, serve
+    from motia_trio.steps import StepDefinition, cron, http, queue, state, step, stream
+
+__all__ = [
+    "ActorNode",
+    "App",
+    "ChildState",
+    "Closed",
+    "Context",
+    "DeadLetter",
+    "Failure",
+    "HandlerFailed",
+    "HandlerIgnoredCancel",
+    "LoadFailed",
+    "MailboxStatistics",
+    "MalformedJson",
+    "Message",
+    "MessageTooLarge",
+    "MotiaTrioError",
+    "NotEncodable",
+    "Observer",
+    "Overloaded",
+    "Problem",
+    "RestartPolicy",
+    "RetryPolicy",
+    "Runtime",
+    "Service",
+    "SettingInvalid",
+    "StepCrashed",
+    "StepDefinition",
+    "StepQuarantined",
+    "TimedOut",
+    "Tree",
+    "asgi_app",
+    "cron",
+    "http",
+    "open_runtime",
+    "queue",
+    "serve",
+    "state",
+    "step",
+    "stream",
+]
+
+_HOMES = {
+    "actors": "ChildState MailboxStatistics",
+    "app": "App",
+    "context": "Context",
+    "errors": (
+        "Closed HandlerFailed HandlerIgnoredCancel LoadFailed MalformedJson MessageTooLarge "
+        "MotiaTrioError NotEncodable Overloaded Problem SettingInvalid StepCrashed "
+        "StepQuarantined TimedOut"
+    ),
+    "events": "Observer",
+    "http_server": "asgi_app",
+    "messages": "DeadLetter Failure Message",
+    "policies": "RestartPolicy RetryPolicy",
+    "runtime": "ActorNode Runtime Tree",
+    "service": "Service open_runtime serve",
+    "steps": "StepDefinition cron http queue state step stream",
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return import_module("importlib.metadata").version("motia-trio")
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'motia_trio' has no attribute {name!r}", name=name)
+    value = getattr(import_module(f"motia_trio.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

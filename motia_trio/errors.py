@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Closed",
+    "HandlerFailed",
     "HandlerIgnoredCancel",
     "LoadFailed",
     "MalformedJson",
@@ -81,6 +82,10 @@ class Overloaded(MotiaTrioError):
 
 class TimedOut(MotiaTrioError):
     """A handler ran longer than its bound."""
+
+
+class HandlerFailed(MotiaTrioError):
+    """A handler raised while somebody waited for its answer. An observer was told what."""
 
 
 class StepCrashed(MotiaTrioError):

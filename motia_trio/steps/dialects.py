@@ -48,6 +48,8 @@ __all__ = ["parse_step"]
 # motia-contract §8: 30 s for http, 900 s for everything else; attempts at once by kind
 TIMEOUTS = {"http": 30.0, "queue": 900.0, "cron": 900.0, "state": 900.0, "stream": 900.0}
 CONCURRENCY = {"http": 100, "queue": 10, "cron": 1, "state": 10, "stream": 10}
+# groups of a fifo queue that are worked on at once; within a group it is always one message
+FIFO_GROUPS = 100
 
 AnyRawTrigger = RawHttp | RawQueue | RawCron | RawState | RawStream
 
@@ -213,16 +215,18 @@ def _limits(raw: AnyRawTrigger, step: RawInfrastructure) -> Limits:
     delay_ms = _first(*(q.backoff_delay_ms for q in queues))
     retries = _first(*(q.max_retries for q in queues), *(h.retries for h in handlers))
     default = RetryPolicy()
+    fifo = _first(*(q.type for q in queues)) == "fifo"
     return Limits(
         timeout=min(bounds) if bounds else TIMEOUTS[kind],
-        concurrency=_first(*(q.concurrency for q in queues)) or CONCURRENCY[kind],
+        concurrency=_first(*(q.concurrency for q in queues))
+        or (FIFO_GROUPS if fifo else CONCURRENCY[kind]),
         retry=RetryPolicy(
             max_retries=default.max_retries if retries is None else retries,
             kind=_first(*(q.backoff_type for q in queues)) or default.kind,
             delay=default.delay if delay_ms is None else delay_ms / 1000,
             rate=rate or default.rate,
         ),
-        fifo=_first(*(q.type for q in queues)) == "fifo",
+        fifo=fifo,
         delay=_first(*(q.delay_seconds for q in queues)) or 0.0,
     )
 

@@ -1,0 +1,8 @@
+config = {
+    "name": "ProcessMessage",
+    "type": "event",
+    "subscribes": ["message.sent"]
+}
+
+async def handler(input, context):
+    context.logger.info("Processing message", input)

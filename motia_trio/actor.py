@@ -1,0 +1,434 @@
+"""The actor of one step: receive → place → settle."""
+
+from __future__ import annotations
+
+import inspect
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import trio
+from attrs import define, field
+
+from motia_trio.actors import Crew, Hand, Lane, Mailbox, Reply, drive, in_thread
+from motia_trio.context import Context, TriggerInfo
+from motia_trio.data import wrap
+from motia_trio.errors import (
+    Closed,
+    HandlerFailed,
+    HandlerIgnoredCancel,
+    Overloaded,
+    StepCrashed,
+    TimedOut,
+)
+from motia_trio.events import AskFailed, AttemptFailed, DeadLettered, Refused, StoreFailed
+from motia_trio.failures import leaves, tell_error
+from motia_trio.messages import (
+    Ack,
+    Bury,
+    Delivery,
+    Failure,
+    GiveBack,
+    Outcome,
+    Retry,
+    new_trace_id,
+)
+from motia_trio.router import HOP_LIMIT
+from motia_trio.steps import HttpTrigger, QueueTrigger
+from motia_trio.warden import GRACE
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from motia_trio.actors import Life, MailboxStatistics
+    from motia_trio.data import Request
+    from motia_trio.shared import Shared
+    from motia_trio.steps import Step, Trigger
+
+__all__ = ["Ask", "Running", "StepActor"]
+
+# seconds that a settle, which nothing else may cut short, may take
+SETTLE_LIMIT = 10.0
+
+
+@define(eq=False)
+class Ask:
+    """A request that somebody waits for. ``deadline`` is a Trio time."""
+
+    trigger: int
+    request: Request
+    trace_id: str
+    deadline: float
+    reply: Reply[Any] = field(factory=Reply)
+
+
+Entry: TypeAlias = Delivery | Ask
+
+
+@define(eq=False)
+class Running:
+    """One attempt in hand: ``started`` and ``bound`` (when it is cancelled) are Trio times."""
+
+    trace_id: str
+    started: float
+    bound: float
+    wall: float
+    told_again_at: float = 0.0
+
+
+class StepActor:
+    """Runs one step: a mailbox, a crew of hands, and the outcome of every attempt."""
+
+    def __init__(self, step: Step, shared: Shared) -> None:
+        assert step.handler is not None
+        self.step = step
+        self.name = step.name
+        self._shared = shared
+        self._handler = step.handler
+        self._infos = [TriggerInfo.of(trigger, i) for i, trigger in enumerate(step.triggers)]
+        self._crew: Crew[Entry] | None = None
+        self._life: Life | None = None
+        self._resources: Any = None
+        self._open = True
+        self._retry_at = 0.0
+        self._stop = trio.Event()
+        self._running: dict[Hand, Running] = {}
+        lanes = _lanes(step, shared.mailbox)
+        self._mailbox: Mailbox[Entry] = Mailbox(shared.mailbox, lanes)
+        # threads of its own: a step whose threads hang does not take the others' threads
+        self._limiter = (
+            None
+            if self._handler.is_async
+            else trio.CapacityLimiter(sum(lane.limit for lane in lanes.values()))
+        )
+
+    # what the edges and the router call
+
+    async def ask(self, trigger: int, request: Request, trace_id: str) -> Any:
+        """Have the handler run for a request, and give what it returns. A checkpoint.
+
+        Raises:
+            Overloaded: the mailbox is full, or the step is quarantined.
+            TimedOut: the handler had no answer within its bound.
+            HandlerFailed: it raised; an observer was told what.
+            StepCrashed: its actor ended meanwhile.
+            Closed: the runtime is stopping.
+        """
+        if not self._open:
+            reason = "is quarantined" if not self._stop.is_set() else "is stopping"
+            self._refuse(trace_id, reason, max(1.0, self._retry_at - trio.current_time()))
+        deadline = trio.current_time() + self.step.triggers[trigger].limits.timeout
+        entry = Ask(trigger, request, trace_id, deadline)
+        if not self._mailbox.offer("http", entry):
+            self._refuse(trace_id, "has a full mailbox", 1.0)
+        self._shared.activity.enter()
+        with trio.CancelScope(deadline=deadline + GRACE):
+            return await entry.reply.wait()
+        raise TimedOut(f"step {self.name!r} did not answer in time")
+
+    def _refuse(self, trace_id: str, reason: str, retry_after: float) -> None:
+        self._shared.observers.tell(Refused(self.name, trace_id, reason))
+        raise Overloaded(f"step {self.name!r} {reason}", retry_after)
+
+    def reserve(self) -> bool:
+        """Keep one place for a delivery; False when there is no room or nobody to work."""
+        return self._open and self._mailbox.reserve("queue")
+
+    def reserve_all(self) -> int:
+        """Keep every place that deliveries may have, and give their number."""
+        if not self._open or not self._takes_messages():
+            return 0
+        places = self._mailbox.room("queue")
+        for _ in range(places):
+            self._mailbox.reserve("queue")
+        return places
+
+    def free(self, places: int) -> None:
+        """Give back places that were kept and are not needed."""
+        for _ in range(places):
+            self._mailbox.free("queue")
+
+    def hand_over(self, delivery: Delivery) -> None:
+        """Put a leased delivery into a place that was kept for it."""
+        self._shared.activity.enter()
+        self._mailbox.fill("queue", delivery)
+
+    def worth_feeding(self) -> bool:
+        """Whether the room for deliveries is worth a look into the store."""
+        return (
+            self._open
+            and self._takes_messages()
+            and self._mailbox.room("queue") * 2 >= self._mailbox.share("queue")
+        )
+
+    def _takes_messages(self) -> bool:
+        return self._mailbox.has("queue")
+
+    # what the tree shows
+
+    def mailbox_statistics(self) -> MailboxStatistics:
+        """The figures of the mailbox."""
+        return self._mailbox.statistics()
+
+    def in_flight(self) -> Iterator[Running]:
+        """The attempts in hand."""
+        return iter(list(self._running.values()))
+
+    # its life
+
+    async def run(self, life: Life) -> None:
+        """Live: enter the step's lifespan, work off the mailbox, leave. A crash raises."""
+        async with self._lifespan():
+            async with trio.open_nursery() as nursery:
+                self._life = life
+                self._crew = Crew(self._mailbox, self._work)
+                if life.probing:
+                    self._crew.only = 1
+                self._open = not self._stop.is_set()
+                self._crew.start(nursery)
+                life.started()
+                self._shared.feeder.look(self.name)
+                await self._stop.wait()
+                self._crew.stop()
+
+    def stop(self) -> None:
+        """Take nothing more; what is in hand goes on to its end."""
+        self._open = False
+        self._stop.set()
+
+    async def down(self, retry_after: float | None) -> None:
+        """Be told of a crash. In quarantine nothing may wait here. A checkpoint."""
+        if retry_after is not None:
+            self._open = False
+            self._retry_at = trio.current_time() + retry_after
+            await self.give_back(Overloaded(f"step {self.name!r} is quarantined", retry_after))
+
+    async def give_back(self, refusal: Exception) -> None:
+        """Empty the mailbox: deliveries go back unattempted, requests get the refusal."""
+        for _, entry in reversed(self._mailbox.drain()):
+            if isinstance(entry, Ask):
+                entry.reply.fail(refusal)
+                self._shared.activity.leave()
+            else:
+                await self._settle(entry, GiveBack())
+
+    @asynccontextmanager
+    async def _lifespan(self) -> AsyncIterator[None]:
+        if self.step.lifespan is None:
+            yield
+            return
+        ctx = Context(self._shared, self.step, trace_id=new_trace_id())
+        scope = self.step.lifespan(ctx)
+        if not hasattr(scope, "__aenter__"):
+            raise TypeError(
+                f"lifespan(ctx) of step {self.name!r} must give an async context manager, not a "
+                f"{type(scope).__qualname__}; put @contextlib.asynccontextmanager above it"
+            )
+        async with scope as self._resources:
+            try:
+                yield
+            finally:
+                self._resources = None
+
+    # one entry
+
+    async def _work(self, hand: Hand, lane: str, entry: Entry) -> None:
+        """Run the handler once and settle. Raises only for a crash of the actor."""
+        if isinstance(entry, Ask):
+            if entry.reply.given or trio.current_time() >= entry.deadline:
+                entry.reply.fail(TimedOut(f"step {self.name!r} was too busy to begin in time"))
+                self._shared.activity.leave()
+                return
+            bound, input, hops = entry.deadline, entry.request, 0
+        else:
+            message = entry.message
+            if message.hops > HOP_LIMIT:
+                await self._bury(entry, f"stopped after a chain of {HOP_LIMIT} hops: a loop?")
+                return
+            bound = trio.current_time() + self.step.triggers[entry.trigger].limits.timeout
+            input, hops = wrap(message.data), message.hops
+        trace_id = entry.trace_id if isinstance(entry, Ask) else entry.message.trace_id
+        running = Running(trace_id, trio.current_time(), bound, self._shared.clock.now())
+        self._running[hand] = running
+        ctx = Context(
+            self._shared,
+            self.step,
+            trace_id=trace_id,
+            input=input,
+            trigger=self._infos[entry.trigger],
+            resources=self._resources,
+            hops=hops,
+            thread=not self._handler.is_async,
+        )
+        self._shared.warden.expect(bound)
+        hand.bind(bound)
+        error: BaseException | None = None
+        result: Any = None
+        try:
+            try:
+                result = await self._place(input, ctx)
+            finally:
+                await ctx.finish()
+        except BaseException as raised:  # noqa: BLE001 - judged below, by its leaves
+            error = raised
+        late = hand.unbind()
+        try:
+            await self._judge(entry, running, result, error, late=late)
+        finally:
+            del self._running[hand]
+
+    async def _place(self, input: object, ctx: Context) -> Any:
+        """Run the handler where it belongs."""
+        handler = self._handler
+        arguments = handler.arguments(input, ctx)
+        if self._limiter is None:
+            result = handler.function(*arguments)
+        else:
+            result = await in_thread(handler.function, *arguments, limiter=self._limiter)
+        if inspect.iscoroutine(result):
+            ctx.leave_thread()
+            return await drive(result)
+        return await result if inspect.isawaitable(result) else result
+
+    async def _judge(
+        self, entry: Entry, running: Running, result: Any, error: BaseException | None, *, late: bool
+    ) -> None:
+        """Settle an attempt by how it ended. Raises what must end the actor, or pass through it."""
+        if error is None and (not late or self._limiter is not None):
+            # a thread cannot be stopped: what it did in the end, it did
+            await self._succeed(entry, result)
+            return
+        found = leaves(error) if error is not None else []
+        ended = [leaf for leaf in found if not isinstance(leaf, Exception)]
+        passing = any(isinstance(leaf, (trio.Cancelled, KeyboardInterrupt)) for leaf in ended)
+        stubborn = any(isinstance(leaf, HandlerIgnoredCancel) for leaf in found)
+        if error is not None and not late and (passing or (stubborn and _is_cancelled())):
+            await self._release(entry)
+            raise error
+        if late and not (stubborn or any(isinstance(leaf, SystemExit) for leaf in ended)):
+            bound = self.step.triggers[entry.trigger].limits.timeout
+            error = TimedOut(f"ran longer than {bound:g} s; raise handler.timeout or split the step")
+            ended = []
+        assert error is not None
+        await self._fail(entry, running, error)
+        if ended or stubborn:
+            told = tell_error(error)
+            raise StepCrashed(f"handler of step {self.name!r} ended its actor: {told.error}") from error
+
+    async def _succeed(self, entry: Entry, result: Any) -> None:
+        if isinstance(entry, Ask):
+            entry.reply.set(result)
+            self._shared.activity.leave()
+        else:
+            await self._settle(entry, Ack())
+        if self._life is not None and self._life.probing:
+            self._life.proven()
+            if self._crew is not None:
+                self._crew.let(None)
+
+    async def _release(self, entry: Entry) -> None:
+        """The attempt was ended by us, not by the handler: nothing is counted."""
+        if isinstance(entry, Ask):
+            stopping = self._stop.is_set()
+            words = "is stopping" if stopping else "crashed while it had this request in hand"
+            kind = Closed if stopping else StepCrashed
+            entry.reply.fail(kind(f"step {self.name!r} {words}"))
+            self._shared.activity.leave()
+        else:
+            await self._settle(entry, GiveBack())
+
+    async def _fail(self, entry: Entry, running: Running, error: BaseException) -> None:
+        """Count a failed attempt: answer the request, or decide when to deliver again."""
+        shared, step = self._shared, self.step
+        told = tell_error(error, shared.root)
+        if isinstance(entry, Ask):
+            shared.observers.tell(
+                AskFailed(
+                    step.name, step.source, entry.trace_id, told.error, told.where, told.traceback
+                )
+            )
+            late = isinstance(error, TimedOut)
+            entry.reply.fail(error if late else HandlerFailed(f"step {step.name!r} failed"))
+            shared.activity.leave()
+            return
+        policy = step.triggers[entry.trigger].limits.retry
+        failure = Failure(
+            attempt=entry.attempt,
+            started_at=running.wall,
+            ended_at=shared.clock.now(),
+            error=told.error,
+            where=told.where,
+            traceback=told.traceback,
+        )
+        wait = policy.wait_after(entry.attempt, shared.random.random())
+        shared.observers.tell(
+            AttemptFailed(
+                step=step.name,
+                source=step.source,
+                trace_id=entry.message.trace_id,
+                message_id=entry.message.id,
+                topic=entry.message.topic,
+                attempt=entry.attempt,
+                attempts=policy.attempts,
+                error=told.error,
+                where=told.where,
+                traceback=told.traceback,
+                retry_in=wait,
+            )
+        )
+        if wait is None:
+            await self._bury(entry, f"failed {entry.attempt} times; last: {told.error}", failure)
+        else:
+            await self._settle(entry, Retry(shared.clock.now() + wait, failure))
+
+    async def _bury(
+        self, delivery: Delivery, reason: str, failure: Failure | None = None
+    ) -> None:
+        message = delivery.message
+        if await self._settle(delivery, Bury(reason, failure)):
+            self._shared.observers.tell(
+                DeadLettered(
+                    self.name, self.step.source, message.trace_id, message.id, message.topic, reason
+                )
+            )
+
+    async def _settle(self, delivery: Delivery, outcome: Outcome) -> bool:
+        """Tell the store how it ended, shielded. Gives False if the store could not keep it."""
+        shared = self._shared
+        try:
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + SETTLE_LIMIT) as scope:
+                await shared.store.settle(delivery, outcome, shared.clock.now())
+            problem = f"no answer in {SETTLE_LIMIT:g} s" if scope.cancelled_caught else None
+        except OSError as error:
+            problem = tell_error(error).error
+        shared.activity.leave()
+        if problem is not None:
+            message = delivery.message
+            shared.observers.tell(StoreFailed(self.name, message.trace_id, message.id, problem))
+            return False
+        if isinstance(outcome, Retry):
+            shared.feeder.due_later(outcome.due_at)
+        elif delivery.fifo is not None or isinstance(outcome, GiveBack):
+            shared.feeder.stored(self.name)
+        shared.feeder.settled(self.name)
+        return True
+
+
+def _is_cancelled() -> bool:
+    return trio.current_effective_deadline() == float("-inf")
+
+
+def _lanes(step: Step, capacity: int) -> dict[str, Lane]:
+    """One lane for each kind of entry that the step's triggers bring.
+
+    Where both come, deliveries may fill half of the mailbox: they can wait in the store, and a
+    request cannot.
+    """
+    http = [t.limits.concurrency for t in step.triggers if isinstance(t, HttpTrigger)]
+    queues = [t.limits.concurrency for t in step.triggers if isinstance(t, QueueTrigger)]
+    lanes: dict[str, Lane] = {}
+    if http:
+        lanes["http"] = Lane(limit=max(http), share=capacity)
+    if queues:
+        share = max(1, capacity // 2) if http else capacity
+        lanes["queue"] = Lane(limit=max(queues), share=share)
+    return lanes

@@ -1,0 +1,167 @@
+"""A bounded mailbox with lanes: what waits, for whom, and how much of it may be in hand at once."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import trio
+from attrs import field, frozen
+from attrs.validators import ge
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+__all__ = ["Lane", "Mailbox", "MailboxStatistics"]
+
+T = TypeVar("T")
+
+
+@frozen
+class Lane:
+    """One kind of entry: ``limit`` of them may be in hand at once, ``share`` may wait."""
+
+    limit: int = field(validator=ge(1))
+    share: int = field(validator=ge(1))
+
+
+@frozen
+class MailboxStatistics:
+    """Figures of one mailbox. ``oldest_age`` is in seconds, 0 when nothing waits."""
+
+    capacity: int
+    used: int
+    peak: int
+    received: int
+    refused: int
+    oldest_age: float
+
+
+class _Queue(Generic[T]):
+    """One lane's entries, with the time at which each came."""
+
+    __slots__ = ("entries", "in_hand", "lane", "name", "reserved")
+
+    def __init__(self, name: str, lane: Lane) -> None:
+        self.name = name
+        self.lane = lane
+        self.entries: deque[tuple[float, T]] = deque()
+        self.in_hand = 0
+        self.reserved = 0
+
+    @property
+    def used(self) -> int:
+        return len(self.entries) + self.reserved
+
+
+class Mailbox(Generic[T]):
+    """Entries in lanes, ``capacity`` of them in all. Nothing here waits; a :class:`Crew` does.
+
+    """
+
+    def __init__(self, capacity: int, lanes: Mapping[str, Lane]) -> None:
+        if capacity < 1:
+            raise ValueError(f"a mailbox holds at least 1 entry, not {capacity}")
+        self.capacity = capacity
+        self.on_entry: Callable[[], None] = lambda: None
+        self._queues = {name: _Queue[T](name, lane) for name, lane in lanes.items()}
+        self._turns = deque(self._queues.values())
+        self._used = 0
+        self._peak = 0
+        self._received = 0
+        self._refused = 0
+
+    def room(self, lane: str) -> int:
+        """How many more entries this lane may take now."""
+        queue = self._queues[lane]
+        return max(0, min(self.capacity - self._used, queue.lane.share - queue.used))
+
+    def has(self, lane: str) -> bool:
+        """Whether there is such a lane."""
+        return lane in self._queues
+
+    def share(self, lane: str) -> int:
+        """How many entries of this lane may wait."""
+        return self._queues[lane].lane.share
+
+    def offer(self, lane: str, item: T) -> bool:
+        """Put an entry in, or give False (and count it as refused) when there is no room."""
+        if not self.reserve(lane):
+            self._refused += 1
+            return False
+        self.fill(lane, item)
+        return True
+
+    def reserve(self, lane: str) -> bool:
+        """Keep a place for an entry that is about to come; :meth:`fill` or :meth:`free` it."""
+        queue = self._queues[lane]
+        if self._used >= self.capacity or queue.used >= queue.lane.share:
+            return False
+        queue.reserved += 1
+        self._used += 1
+        self._peak = max(self._peak, self._used)
+        return True
+
+    def fill(self, lane: str, item: T) -> None:
+        """Put an entry into a place that was reserved."""
+        queue = self._queues[lane]
+        queue.reserved -= 1
+        queue.entries.append((trio.current_time(), item))
+        self._received += 1
+        if queue.in_hand < queue.lane.limit:
+            self.on_entry()
+
+    def free(self, lane: str) -> None:
+        """Give back a place that was reserved."""
+        self._queues[lane].reserved -= 1
+        self._used -= 1
+
+    def take(self, *, only: int | None = None) -> tuple[str, T] | None:
+        """Take the next entry in hand, lanes in turn; None if none may be taken now.
+
+        ``only`` bounds how many may be in hand in all, over the limits of the lanes.
+        """
+        if only is not None and self.in_hand >= only:
+            return None
+        for index, queue in enumerate(self._turns):
+            if queue.entries and queue.in_hand < queue.lane.limit:
+                _, item = queue.entries.popleft()
+                queue.in_hand += 1
+                self._used -= 1
+                if len(self._turns) > 1:
+                    self._turns.rotate(-index - 1)
+                return queue.name, item
+        return None
+
+    def takeable(self) -> bool:
+        """Whether :meth:`take` would give an entry."""
+        return any(q.entries and q.in_hand < q.lane.limit for q in self._queues.values())
+
+    def done(self, lane: str) -> None:
+        """Say that an entry of this lane is no longer in hand."""
+        self._queues[lane].in_hand -= 1
+
+    def drain(self) -> list[tuple[str, T]]:
+        """Take out everything that waits, not in hand but for good."""
+        drained = [(q.name, item) for q in self._queues.values() for _, item in q.entries]
+        for queue in self._queues.values():
+            queue.entries.clear()
+        self._used -= len(drained)
+        return drained
+
+    @property
+    def in_hand(self) -> int:
+        """How many entries are being worked on."""
+        return sum(queue.in_hand for queue in self._queues.values())
+
+    def statistics(self) -> MailboxStatistics:
+        """Give the figures as they are now."""
+        heads = [queue.entries[0][0] for queue in self._queues.values() if queue.entries]
+        return MailboxStatistics(
+            capacity=self.capacity,
+            used=self._used,
+            peak=self._peak,
+            received=self._received,
+            refused=self._refused,
+            oldest_age=trio.current_time() - min(heads) if heads else 0.0,
+        )

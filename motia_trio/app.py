@@ -1,0 +1,144 @@
+"""What a program declares: its steps, and the settings that are not the defaults."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from motia_trio.errors import LoadFailed, Problem
+from motia_trio.loader import FOLDERS, load_steps
+from motia_trio.settings import Settings
+from motia_trio.steps import HttpTrigger, QueueTrigger, Step, StepDefinition
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+__all__ = ["App"]
+
+
+class App:
+    """Steps and settings, checked as a whole. Nothing runs yet: see ``open_runtime``.
+
+    ``steps`` are what :func:`motia_trio.step` makes. Settings are keywords: ``store``,
+    ``mailbox``, ``body_limit``, ``message_limit``, ``shutdown_timeout``, ``raise_quarantine``…
+
+    Raises:
+        LoadFailed: two steps share a name or a route, or a step asks for what cannot be given.
+        SettingInvalid: a setting is unknown or does not fit.
+    """
+
+    def __init__(
+        self,
+        steps: Iterable[Step | StepDefinition] = (),
+        *,
+        root: str | os.PathLike[str] | None = None,
+        **settings: Any,
+    ) -> None:
+        self.root = os.path.abspath(root if root is not None else Path.cwd())
+        self.settings = Settings.of("App", settings)
+        self.steps = tuple(_model(item) for item in steps)
+        problems = [*_clashes(self.steps), *_unmet(self.steps)]
+        if problems:
+            raise LoadFailed(problems)
+        #: what should be looked at but does not keep the app from running
+        self.warnings = tuple(_warnings(self.steps))
+
+    @classmethod
+    def from_directory(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        folders: Sequence[str] = FOLDERS,
+        **settings: Any,
+    ) -> Self:
+        """Make an app of the step files below the ``folders`` of a project.
+
+        Raises:
+            LoadFailed: with every problem of every file.
+            SettingInvalid: a setting is unknown or does not fit.
+        """
+        return cls(load_steps(Path(path), folders), root=path, **settings)
+
+
+def _model(item: Step | StepDefinition) -> Step:
+    if isinstance(item, StepDefinition):
+        return item.step
+    if isinstance(item, Step):
+        return item
+    raise TypeError(
+        f"App(steps=…) takes what @step(…) makes, not {item!r}; for a folder use "
+        "App.from_directory(path)"
+    )
+
+
+def _clashes(steps: Sequence[Step]) -> Iterator[Problem]:
+    """Two steps of one name, or two routes of one method and path."""
+    names: dict[str, Step] = {}
+    routes: dict[tuple[str, str], Step] = {}
+    for step in steps:
+        if (other := names.setdefault(step.name, step)) is not step:
+            yield Problem(
+                step.source, f"step name {step.name!r} is taken by {other.source}; names are unique"
+            )
+        for trigger in step.triggers:
+            if not isinstance(trigger, HttpTrigger):
+                continue
+            route = (trigger.method, _shape(trigger.path))
+            if (other := routes.setdefault(route, step)) is not step:
+                yield Problem(
+                    step.source,
+                    f"{trigger.method} {trigger.path} is also a route of step {other.name!r} "
+                    f"({other.source})",
+                )
+
+
+def _shape(path: str) -> str:
+    """A path with the names of its parameters left out: two that match alike are alike."""
+    parts = (
+        ":" if part.startswith(":") or (part.startswith("{") and part.endswith("}")) else part
+        for part in path.strip("/").split("/")
+    )
+    return "/".join(parts)
+
+
+def _unmet(steps: Sequence[Step]) -> Iterator[Problem]:
+    """What a step asks for and this version does not do: refused, because without it the step
+    would do something else than it says.
+    """
+    for step in steps:
+        for index, trigger in enumerate(step.triggers):
+            if getattr(trigger, "middleware", ()):
+                yield Problem(step.source, f"triggers[{index}].middleware: not in this version")
+            if trigger.condition is not None:
+                yield Problem(step.source, f"triggers[{index}].condition: not in this version")
+        fitting = "trio" if step.handler is None or step.handler.is_async else "thread"
+        if step.placement not in {None, fitting}:
+            yield Problem(
+                step.source,
+                f"placement {step.placement!r}: not in this version; "
+                f"this handler runs in {fitting!r}",
+            )
+
+
+def _warnings(steps: Sequence[Step]) -> Iterator[str]:
+    heard = {t.topic for step in steps for t in step.triggers if isinstance(t, QueueTrigger)}
+    for step in steps:
+        for warning in step.warnings:
+            yield f"{step.source}: {warning}"
+        for topic in step.topics:
+            if topic not in heard:
+                yield (
+                    f"{step.source}: publishes to {topic!r}, which no step listens to: "
+                    "nothing will be stored"
+                )
+        for trigger in step.triggers:
+            if trigger.kind not in {"http", "queue"}:
+                yield (
+                    f"{step.source}: its {trigger.kind} trigger will not run: this version has "
+                    "http and queue triggers"
+                )
+            schemas = ("body_schema", "query_params", "response_schema", "input_schema")
+            given = [name for name in schemas if getattr(trigger, name, None)]
+            if given:
+                yield f"{step.source}: {', '.join(given)} not checked: not in this version"

@@ -1,0 +1,104 @@
+"""``motia-trio run``: signals, logging and exit codes around :func:`motia_trio.open_runtime`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from motia_trio.app import App
+from motia_trio.cli.sources import settings_from
+from motia_trio.errors import LoadFailed, SettingInvalid
+from motia_trio.observe import JsonFormatter, TextFormatter
+from motia_trio.service import open_runtime
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from motia_trio.service import Service
+    from motia_trio.settings import Settings
+
+__all__ = ["run_project"]
+
+log = logging.getLogger("motia_trio")
+
+# seconds beyond shutdown_timeout after which a stop that a handler holds up is forced
+FORCE_AFTER = 15.0
+
+
+def run_project(directory: str, flags: Mapping[str, Any]) -> int:
+    """Serve a project until a signal comes. Gives the exit code."""
+    root = Path(directory)
+    try:
+        settings = settings_from(root, os.environ, flags)
+        _configure_logging(settings)
+        app = App.from_directory(root, **settings.model_dump(exclude_unset=True))
+    except (LoadFailed, SettingInvalid) as error:
+        _say(str(error))
+        return 1
+    for warning in app.warnings:
+        log.warning("%s", warning)
+    bind = f"{settings.host}:{settings.port}"
+    try:
+        trio.run(_serve, app, bind)
+    except SettingInvalid as error:
+        _say(str(error))
+        return 1
+    except OSError as error:
+        _say(f"{error.strerror or error}; choose another with --host or --port")
+        return 1
+    return 0
+
+
+async def _serve(app: App, bind: str) -> None:
+    stop = trio.Event()
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with trio.open_nursery() as nursery:
+            async with open_runtime(app, http=bind) as service:
+                nursery.start_soon(_watch, signals, service, stop)
+                if app.settings.store == "memory:":
+                    log.info("messages live in memory: what waits when the process ends is lost")
+                print(f"ready http={service.http_url}", flush=True)
+                await stop.wait()
+                log.info("stopping; what runs has %g s", app.settings.shutdown_timeout)
+            nursery.cancel_scope.cancel()
+
+
+async def _watch(signals: AsyncIterator[int], service: Service, stop: trio.Event) -> None:
+    """The first signal stops in order, the second at once; so does a stop that takes too long."""
+    await anext(signals)
+    stop.set()
+    limit = service.settings.shutdown_timeout + FORCE_AFTER
+    with trio.move_on_after(limit):
+        _exit_now(128 + await anext(signals))
+    held = [actor.name for actor in service.tree().actors if actor.in_flight]
+    log.error(
+        "forced to stop: not done after %g s; handlers that resist their cancellation: %s",
+        limit,
+        ", ".join(held) or "none known",
+    )
+    _exit_now(1)
+
+
+def _exit_now(code: int) -> None:
+    """End the process without waiting for threads or handlers."""
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(code)
+
+
+def _configure_logging(settings: Settings) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter() if settings.log_format == "json" else TextFormatter())
+    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
+    logging.getLogger("motia_trio.hypercorn").setLevel(logging.WARNING)
+
+
+def _say(text: str) -> None:
+    for line in text.splitlines():
+        print(f"motia-trio: {line}", file=sys.stderr)

@@ -1,0 +1,42 @@
+"""Where the command's settings come from: flags over environment over ``motia.toml``."""
+
+from __future__ import annotations
+
+import tomllib
+from typing import TYPE_CHECKING, Any
+
+from motia_trio.errors import SettingInvalid
+from motia_trio.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+__all__ = ["PREFIX", "settings_from"]
+
+PREFIX = "MOTIA_TRIO_"
+
+
+def settings_from(
+    root: Path, environment: Mapping[str, str], flags: Mapping[str, Any]
+) -> Settings:
+    """Put the settings of one start together.
+
+    Raises:
+        SettingInvalid: a source has an unknown setting or a value that does not fit; it is named.
+    """
+    settings = Settings()
+    path = root / "motia.toml"
+    if path.is_file():
+        try:
+            values = tomllib.loads(path.read_text("utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise SettingInvalid(f"{path}: {error}") from None
+        settings = settings.but(str(path), values)
+    named = {
+        name.removeprefix(PREFIX).lower(): value
+        for name, value in environment.items()
+        if name.startswith(PREFIX)
+    }
+    settings = settings.but(f"environment ({PREFIX}…)", named)
+    return settings.but("flags", flags)

@@ -1,0 +1,83 @@
+"""What a raised error is told as: one line, the place in the user's code, and the traceback."""
+
+from __future__ import annotations
+
+import os
+import sysconfig
+import traceback
+from typing import TYPE_CHECKING
+
+from attrs import field, frozen
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+__all__ = ["Told", "leaves", "tell_error"]
+
+_OURS = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_LIBRARIES = tuple({
+    path + os.sep
+    for key in ("stdlib", "platstdlib", "purelib", "platlib")
+    if (path := sysconfig.get_path(key))
+})  # fmt: skip
+# a traceback is kept with every failed attempt: a deep recursion must not fill the store
+_LIMIT = 40
+
+
+@frozen
+class Told:
+    """An error in words: ``error`` is one line; ``where`` is ``file:line in function``."""
+
+    error: str
+    where: str
+    traceback: str = field(repr=False)
+
+
+def leaves(error: BaseException) -> list[BaseException]:
+    """The errors in a group, at any depth; an error that is no group is its own only leaf."""
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for part in error.exceptions for leaf in leaves(part)]
+    return [error]
+
+
+def tell_error(error: BaseException, root: str = "") -> Told:
+    """Put an error into words. Paths below ``root`` are told relative to it."""
+    found = leaves(error)
+    one = found[0] if len(found) == 1 else error
+    kind = type(one).__name__
+    try:
+        text = str(one)
+    except Exception as broken:  # noqa: BLE001 - the words of an error must not be another error
+        text = f"<its text raised {type(broken).__name__}>"
+    if one is error and len(found) > 1:
+        text += ": " + "; ".join(f"{type(leaf).__name__}: {leaf}" for leaf in found[:5])
+    notes = "".join(f" ({note})" for note in getattr(one, "__notes__", ()))
+    line = " ".join(f"{kind}: {text}{notes}".split()) if text or notes else kind
+    return Told(line, _where(found[0].__traceback__ or error.__traceback__, root), _trace(error))
+
+
+def _where(tb: TracebackType | None, root: str) -> str:
+    """The last frame in the user's own code, or the last one at all."""
+    frames = traceback.extract_tb(tb)
+    if not frames:
+        return "unknown"
+    own = [f for f in frames if not f.filename.startswith((_OURS, *_LIBRARIES, "<"))]
+    frame = (own or frames)[-1]
+    name = frame.filename
+    if root and name.startswith(root.rstrip(os.sep) + os.sep):
+        name = os.path.relpath(name, root)
+    return f"{name}:{frame.lineno} in {frame.name}"
+
+
+def _trace(error: BaseException) -> str:
+    """The traceback without the frames through which we called the handler."""
+    tb = error.__traceback__
+    while tb is not None and tb.tb_frame.f_code.co_filename.startswith(_OURS):
+        tb = tb.tb_next
+    try:
+        lines = traceback.format_exception(
+            type(error), error, tb or error.__traceback__, limit=_LIMIT
+        )
+    except Exception as broken:  # noqa: BLE001 - as above
+        return f"{type(error).__name__} (its traceback raised {type(broken).__name__})"
+    return "".join(lines)

@@ -1,0 +1,93 @@
+"""Keeps the mailboxes windows on the store: what is due goes in as soon as there is room."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING
+
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from motia_trio.actor import StepActor
+    from motia_trio.shared import Shared
+
+__all__ = ["Feeder"]
+
+# a store that fails is asked again after so many seconds
+STORE_RETRY = 1.0
+
+
+class Feeder:
+    """One task for all steps: leases from the store what the mailboxes have room for.
+
+    What is published while there is room never passes through here: the router puts it into the
+    mailbox itself. The feeder brings what had to wait, in the store's order.
+    """
+
+    def __init__(self, shared: Shared, actors: Mapping[str, StepActor]) -> None:
+        self._shared = shared
+        self._actors = actors
+        self._wake = trio.Event()
+        self._next_due = inf
+        self._behind: set[str] = set()
+
+    def stored(self, step: str) -> None:
+        """Be told that something due of this step waits in the store."""
+        self._behind.add(step)
+        self.look(step)
+
+    def due_later(self, due_at: float) -> None:
+        """Be told that something will be due at a wall time."""
+        if due_at < self._next_due:
+            self._wake.set()
+
+    def settled(self, step: str) -> None:
+        """Be told that a delivery of this step was settled: there may be room for the next ones."""
+        if step in self._behind:
+            self.look(step)
+
+    def look(self, step: str) -> None:
+        """Look into the store soon, if this step's mailbox has room worth a look."""
+        if self._actors[step].worth_feeding():
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Feed, until cancelled."""
+        shared = self._shared
+        while True:
+            self._wake = trio.Event()
+            try:
+                agenda = shared.store.agenda(shared.clock.now())
+                for step in agenda.due:
+                    if (actor := self._actors.get(step)) is not None:
+                        await self._feed(step, actor)
+                wake_at = self._deadline(agenda.next_due_at)
+            except OSError:
+                wake_at = trio.current_time() + STORE_RETRY
+            with trio.CancelScope(deadline=wake_at):
+                await self._wake.wait()
+
+    def _deadline(self, due_at: float | None) -> float:
+        """The Trio time of the next look that nobody needs to ask for."""
+        self._next_due = inf if due_at is None else due_at
+        return inf if due_at is None else self._shared.clock.deadline(due_at)
+
+    async def _feed(self, step: str, actor: StepActor) -> None:
+        """Fill the room that one step's mailbox has."""
+        places = actor.reserve_all()
+        if not places:
+            self._behind.add(step)
+            return
+        filled = 0
+        try:
+            self._behind.discard(step)
+            leased = await self._shared.store.lease(step, places, self._shared.clock.now())
+            for delivery in leased.deliveries:
+                actor.hand_over(delivery)
+                filled += 1
+            if leased.more:
+                self._behind.add(step)
+        finally:
+            actor.free(places - filled)

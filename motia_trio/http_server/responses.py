@@ -1,0 +1,147 @@
+"""From what a handler returned to what is sent. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+from attrs import frozen
+from pydantic import BaseModel
+
+from motia_trio import codec
+
+__all__ = ["NotAResponse", "Response", "error_response", "to_response"]
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class NotAResponse(Exception):
+    """What a handler returned is no response; the text says what it was."""
+
+
+@frozen
+class Response:
+    """A status, headers as ASGI wants them, and a whole body."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
+def error_response(
+    status: int, body: Mapping[str, Any], headers: Iterable[tuple[bytes, bytes]] = ()
+) -> Response:
+    """Make an answer of our own: always JSON."""
+    raw = codec.encode(body)
+    return Response(
+        status,
+        [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(raw)).encode()),
+            *headers,
+        ],
+        raw,
+    )
+
+
+def to_response(result: object) -> Response:
+    """Make a response of what a handler returned.
+
+    ``{"status", "body", "headers"}`` (``status_code`` and ``statusCode`` too), or any object with
+    those fields. Source for how bodies are written: motia-contract §4.
+
+    Raises:
+        NotAResponse: it is something else, or a part does not fit.
+        NotEncodable: the body has no JSON form.
+    """
+    status = body = headers = None
+    if isinstance(result, Mapping):
+        status = _first(result.get("status"), result.get("status_code"), result.get("statusCode"))
+        body, headers = result.get("body"), result.get("headers")
+    elif result is not None and not isinstance(result, (str, bytes, int, float, list, tuple)):
+        status = _first(*(getattr(result, n, None) for n in ("status", "status_code", "statusCode")))
+        body, headers = getattr(result, "body", None), getattr(result, "headers", None)
+    if status is None:
+        raise NotAResponse(
+            f"the handler returned {_name(result)}; return "
+            '{"status": 200, "body": …} (and "headers" if need be)'
+        )
+    if isinstance(status, bool) or not isinstance(status, int) or not 200 <= status <= 599:
+        raise NotAResponse(f"the handler returned status {status!r}; expected 200 to 599")
+    kind, raw = _encode_body(body)
+    sent = _headers(headers)
+    empty = status in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}
+    if empty:
+        raw = b""
+    names = {name for name, _ in sent}
+    if b"content-type" not in names and not empty:
+        sent.append((b"content-type", kind))
+    sent = [(name, value) for name, value in sent if name != b"content-length"]
+    if not empty:
+        sent.append((b"content-length", str(len(raw)).encode()))
+    return Response(int(status), sent, raw)
+
+
+def _encode_body(body: object) -> tuple[bytes, bytes]:
+    """The content type that a body has by itself, and its bytes."""
+    if isinstance(body, str) and not hasattr(body, "value"):  # an enum's value is written as JSON
+        return b"text/html; charset=utf-8", body.encode("utf-8", "replace")
+    if isinstance(body, (bytes, bytearray, memoryview)):
+        return b"application/octet-stream", bytes(body)
+    if isinstance(body, Mapping) and body.get("type") == "Buffer" and set(body) == {"type", "data"}:
+        try:
+            return b"application/octet-stream", bytes(body["data"])
+        except (TypeError, ValueError):
+            pass  # a mapping that only looks like Node's Buffer is written as JSON
+    return b"application/json", codec.encode(body)
+
+
+def _headers(headers: object) -> Headers:
+    """Headers as ASGI wants them; a value that is a list is repeated."""
+    if headers is None:
+        return []
+    if isinstance(headers, BaseModel):
+        headers = headers.model_dump()
+    if not isinstance(headers, Mapping):
+        raise NotAResponse(f"the handler returned headers {_name(headers)}; expected a mapping")
+    sent: Headers = []
+    for name, value in headers.items():
+        for one in value if isinstance(value, (list, tuple)) else (value,):
+            sent.append((_header_name(name), _header_value(name, one)))
+    return sent
+
+
+def _header_name(name: object) -> bytes:
+    try:
+        raw = str(name).encode("ascii").lower()
+    except UnicodeEncodeError:
+        raw = b""
+    if not raw or any(char <= 32 or char >= 127 or char in b'()<>@,;:\\"/[]?={}' for char in raw):
+        raise NotAResponse(f"the handler returned a header named {name!r}, which HTTP does not allow")
+    return raw
+
+
+def _header_value(name: object, value: object) -> bytes:
+    text = str(value).strip()
+    if any(char in "\r\n\0" for char in text):
+        raise NotAResponse(f"the handler returned a line break in header {name!r}")
+    try:
+        return text.encode("latin-1")
+    except UnicodeEncodeError:
+        raise NotAResponse(
+            f"the handler returned header {name!r} with characters that HTTP headers cannot carry"
+        ) from None
+
+
+def _first(*values: Any) -> Any:
+    return next((value for value in values if value is not None), None)
+
+
+def _name(value: object) -> str:
+    if value is None:
+        return "None"
+    if isinstance(value, Mapping):
+        return f"a mapping without a status (keys: {', '.join(map(str, value)) or 'none'})"
+    text = repr(value)
+    return f"a {type(value).__qualname__}: {text if len(text) <= 60 else text[:57] + '…'}"

@@ -1,0 +1,123 @@
+"""From a folder to steps: which files are steps, and what is in them."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from motia_trio.errors import LoadFailed, Problem
+from motia_trio.failures import tell_error
+from motia_trio.steps import Step, StepDefinition, parse_step
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from types import ModuleType
+
+__all__ = ["FOLDERS", "find_step_files", "load_steps"]
+
+# motia-contract §2
+FOLDERS = ("src", "steps")
+ENDINGS = ("_step.py", ".step.py", "-step.py")
+PASSED_OVER = frozenset({"node_modules", "venv", "python_modules", "__pycache__"})
+
+
+def load_steps(root: Path, folders: Sequence[str] = FOLDERS) -> list[Step]:
+    """Load every step file below the ``folders`` of a project.
+
+    ``root`` and ``root/src`` become importable, for the steps' own imports.
+
+    Raises:
+        LoadFailed: the folder is not there, holds no steps, or some file does not load; then with
+            every problem of every file.
+    """
+    root = Path(os.path.abspath(root))
+    if not root.is_dir():
+        what = "is not a folder" if root.exists() else "no such folder"
+        raise LoadFailed([Problem(str(root), what)])
+    files = list(find_step_files(root, folders))
+    if not files:
+        below = " and ".join(f"{folder}/" for folder in folders)
+        raise LoadFailed([
+            Problem(
+                str(root),
+                f"no steps found: looked below {below} for files named *_step.py, *.step.py "
+                "or *-step.py",
+            )
+        ])
+    _make_importable(root)
+    steps: list[Step] = []
+    problems: list[Problem] = []
+    for path in files:
+        try:
+            steps.append(_load(path, root))
+        except LoadFailed as failed:
+            problems.extend(failed.problems)
+    if problems:
+        raise LoadFailed(problems)
+    return steps
+
+
+def find_step_files(root: Path, folders: Sequence[str] = FOLDERS) -> Iterator[Path]:
+    """Give the step files below the folders, at any depth, in the order of their names."""
+    for folder in folders:
+        for directory, names, files in os.walk(root / folder):
+            names[:] = sorted(n for n in names if n not in PASSED_OVER and not n.startswith("."))
+            for name in sorted(files):
+                if name.endswith(ENDINGS) and not name.startswith(("test_", ".")):
+                    yield Path(directory) / name
+
+
+def _load(path: Path, root: Path) -> Step:
+    source = path.relative_to(root).as_posix()
+    module = _import(path, source, root)
+    made = [v for v in vars(module).values() if isinstance(v, StepDefinition)]
+    if made and not hasattr(module, "config"):
+        if len(made) > 1:
+            names = ", ".join(definition.step.name for definition in made)
+            raise LoadFailed([Problem(source, f"a step file holds one step, not {names}")])
+        return made[0].step.placed_at(source)
+    if not hasattr(module, "config"):
+        raise LoadFailed([
+            Problem(source, "has no config; a step file defines config = {…} and handler(input, ctx)")
+        ])
+    handler: Any = getattr(module, "handler", None)
+    if isinstance(handler, StepDefinition):
+        return handler.step.placed_at(source)
+    return parse_step(
+        module.config, handler, source=source, lifespan=getattr(module, "lifespan", None)
+    )
+
+
+def _import(path: Path, source: str, root: Path) -> ModuleType:
+    """Import one file under a name of its own: names of step files need not be identifiers."""
+    digest = hashlib.sha1(str(path).encode(), usedforsecurity=False).hexdigest()[:10]
+    stem = "".join(char if char.isalnum() else "_" for char in path.name.removesuffix(".py"))
+    name = f"motia_step_{stem}_{digest}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        del sys.modules[name]
+        where = f"{source}:{error.lineno}" if error.filename == str(path) else str(error.filename)
+        raise LoadFailed([Problem(where, f"{type(error).__name__}: {error.msg}")]) from None
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        told = tell_error(error, str(root))
+        raise LoadFailed([
+            Problem(source, f"could not be imported: {told.error} ({told.where})")
+        ]) from error
+    return module
+
+
+def _make_importable(root: Path) -> None:
+    for path in (str(root / "src"), str(root)):
+        if path not in sys.path:
+            sys.path.insert(0, path)

@@ -1,0 +1,231 @@
+"""Events as log records, and records as lines: text for people, JSON for machines.
+
+One line per record, with the same fields in both: time, level, step, trace id, message, fields.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from datetime import UTC, datetime
+from typing import Any
+
+from motia_trio import codec
+from motia_trio.errors import NotEncodable
+from motia_trio.events import (
+    ActorCrashed,
+    ActorQuarantined,
+    ActorRecovered,
+    ActorStarted,
+    AskFailed,
+    AttemptFailed,
+    DeadLettered,
+    Event,
+    HandlerOverdue,
+    Refused,
+    RequestAnswered,
+    StepLogged,
+    StoreFailed,
+    TopicUnheard,
+    TopicUnlisted,
+)
+
+__all__ = ["JsonFormatter", "LoggingObserver", "TextFormatter"]
+
+_LEVELS = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
+
+
+class LoggingObserver:
+    """Writes every event to a logger of the standard library, ``motia_trio`` unless told.
+
+    Records carry ``step``, ``trace_id`` and ``fields`` as attributes. Nothing is configured: where
+    the records go is the program's to say.
+    """
+
+    def __init__(self, logger: logging.Logger | None = None) -> None:
+        self._logger = logger or logging.getLogger("motia_trio")
+
+    def observe(self, event: Event, /) -> None:
+        """Write one event."""
+        level, message, fields = _tell(event)
+        if self._logger.isEnabledFor(level):
+            self._logger.log(
+                level,
+                "%s",
+                message,
+                extra={
+                    "step": getattr(event, "step", None),
+                    "trace_id": getattr(event, "trace_id", None),
+                    "fields": fields,
+                },
+            )
+
+
+def _tell(event: Event) -> tuple[int, str, dict[str, Any]]:
+    """The level, the message and the fields of an event."""
+    match event:
+        case StepLogged():
+            return _LEVELS[event.level], event.message, dict(event.fields)
+        case RequestAnswered():
+            level = logging.WARNING if event.status == 503 else logging.INFO
+            message = f"{event.method} {event.path} {event.status}"
+            return level, message, {"ms": round(event.seconds * 1000, 1)}
+        case Refused():
+            return logging.DEBUG, f"request refused: the step {event.reason}", {}
+        case AskFailed():
+            fields = {"error": event.error, "where": event.where}
+            if event.traceback:
+                fields["traceback"] = event.traceback
+            return logging.ERROR, "request failed", fields
+        case AttemptFailed():
+            return _tell_attempt(event)
+        case DeadLettered():
+            fields = {"topic": event.topic, "message_id": event.message_id, "file": event.source}
+            return logging.ERROR, f"dead letter: {event.reason}", fields
+        case HandlerOverdue():
+            return (
+                logging.WARNING,
+                f"handler still runs {event.seconds:.0f} s after its bound: it resists its "
+                "cancellation; a thread or a shielded wait cannot be stopped",
+                {"file": event.source},
+            )
+        case StoreFailed():
+            return (
+                logging.ERROR,
+                "the store could not settle a delivery; it will be delivered again",
+                {"error": event.error, "message_id": event.message_id},
+            )
+        case TopicUnlisted():
+            fields = {"listed": list(event.listed)}
+            return (
+                logging.WARNING,
+                f"published to {event.topic!r}, which its config does not list; add it to enqueues",
+                fields,
+            )
+        case TopicUnheard():
+            return (
+                logging.WARNING,
+                f"no step listens to {event.topic!r}: nothing was stored",
+                {},
+            )
+        case _:
+            return _tell_actor(event)
+
+
+def _tell_attempt(event: AttemptFailed) -> tuple[int, str, dict[str, Any]]:
+    then = "no attempt left" if event.retry_in is None else f"next in {event.retry_in:.1f} s"
+    fields = {
+        "error": event.error,
+        "where": event.where,
+        "topic": event.topic,
+        "message_id": event.message_id,
+        "traceback": event.traceback,
+    }
+    return (
+        logging.WARNING,
+        f"attempt {event.attempt} of {event.attempts} failed, {then}",
+        fields,
+    )
+
+
+def _tell_actor(
+    event: ActorStarted | ActorCrashed | ActorQuarantined | ActorRecovered,
+) -> tuple[int, str, dict[str, Any]]:
+    match event:
+        case ActorStarted():
+            if event.probing:
+                return logging.WARNING, "actor started as a probe", {"restarts": event.restarts}
+            level = logging.WARNING if event.restarts else logging.DEBUG
+            return level, "actor started", {"restarts": event.restarts}
+        case ActorRecovered():
+            return logging.WARNING, "actor is out of quarantine", {}
+    fields = {"error": event.error, "where": event.where, "traceback": event.traceback}
+    if isinstance(event, ActorCrashed):
+        return logging.ERROR, f"actor crashed, restarts in {event.restart_in:.1f} s", fields
+    return (
+        logging.ERROR,
+        f"actor quarantined: its messages wait, its routes answer 503; probe in "
+        f"{event.cool_down:.0f} s",
+        fields,
+    )
+
+
+class TextFormatter(logging.Formatter):
+    """``2026-01-31T12:00:00.123Z INFO    ShipOrder 4bf9… shipped order=17``."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write one record as one line."""
+        step = getattr(record, "step", None) or "-"
+        trace_id = getattr(record, "trace_id", None) or "-"
+        parts = [
+            _time(record),
+            f"{record.levelname:<7}",
+            step if " " not in step else json.dumps(step),
+            trace_id,
+            _one_line(record.getMessage()),
+        ]
+        parts += (f"{name}={_value(value)}" for name, value in _fields(self, record).items())
+        return " ".join(parts)
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: ``time``, ``level``, ``step``, ``trace_id``, ``message``, ``fields``."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write one record as one line."""
+        return json.dumps(
+            {
+                "time": _time(record),
+                "level": record.levelname.lower(),
+                "step": getattr(record, "step", None),
+                "trace_id": getattr(record, "trace_id", None),
+                "message": record.getMessage(),
+                "fields": {
+                    name: _plain(value) for name, value in _fields(self, record).items()
+                },
+            },
+            ensure_ascii=False,
+        )
+
+
+def _fields(formatter: logging.Formatter, record: logging.LogRecord) -> dict[str, Any]:
+    """The fields of a record; records of others may bring an exception."""
+    fields = dict(getattr(record, "fields", None) or {})
+    if record.name.partition(".")[0] != "motia_trio":
+        fields.setdefault("logger", record.name)
+    if record.exc_info and record.exc_info[0] is not None:
+        fields["traceback"] = formatter.formatException(record.exc_info)
+    return fields
+
+
+def _time(record: logging.LogRecord) -> str:
+    at = datetime.fromtimestamp(record.created, UTC)
+    return at.strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03d}Z"
+
+
+def _plain(value: Any) -> Any:
+    """A value that JSON can carry; what it cannot is told by its repr."""
+    try:
+        return codec.decode(codec.encode(value))
+    except NotEncodable:
+        return repr(value)
+
+
+def _value(value: Any) -> str:
+    """A field for people: bare where that is plain, JSON otherwise."""
+    if isinstance(value, str):
+        bare = value.isprintable() and value and not set(value) & set(' "=')
+        return value if bare else json.dumps(value, ensure_ascii=False)
+    try:
+        return codec.encode(value).decode()
+    except NotEncodable:
+        return json.dumps(repr(value), ensure_ascii=False)
+
+
+def _one_line(text: str) -> str:
+    return text if text.isprintable() else json.dumps(text, ensure_ascii=False)[1:-1]

@@ -1,0 +1,291 @@
+"""The core on one page: store ⊃ feeder and warden ⊃ supervisor ⊃ whatever is opened inside."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import trio
+from attrs import frozen
+
+from motia_trio.actor import StepActor
+from motia_trio.actors import (
+    ChildState,
+    MailboxStatistics,
+    Supervisor,
+    WallClock,
+)
+from motia_trio.context import outgoing
+from motia_trio.errors import Closed
+from motia_trio.events import (
+    ActorCrashed,
+    ActorQuarantined,
+    ActorRecovered,
+    ActorStarted,
+    Observers,
+)
+from motia_trio.failures import tell_error
+from motia_trio.feeder import Feeder
+from motia_trio.messages import new_trace_id
+from motia_trio.policies import RestartPolicy
+from motia_trio.router import Router
+from motia_trio.shared import Shared
+from motia_trio.store import Counts, store_at
+from motia_trio.warden import GRACE, Warden
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+    from motia_trio.app import App
+    from motia_trio.data import Request
+    from motia_trio.events import Observer
+    from motia_trio.messages import DeadLetter
+    from motia_trio.settings import Settings
+    from motia_trio.store import Store
+
+__all__ = ["ActorNode", "DeadLetters", "Runtime", "Tree"]
+
+# seconds for giving leases back when the scope is left
+FLUSH_LIMIT = 10.0
+
+
+@frozen
+class ActorNode:
+    """One actor in the tree. ``up_for`` is in seconds, None while it is down.
+
+    ``overdue`` counts handlers in flight that run on after their bound.
+    """
+
+    name: str
+    source: str
+    state: ChildState
+    restarts: int
+    crashes: int
+    last_error: str | None
+    up_for: float | None
+    in_flight: int
+    overdue: int
+    mailbox: MailboxStatistics
+    deliveries: Counts
+
+
+@frozen
+class Tree:
+    """The supervisor tree at one moment. ``unheard`` counts messages to topics without a step."""
+
+    state: str
+    in_flight: int
+    actors: tuple[ActorNode, ...]
+    unheard: Mapping[str, int]
+
+    def __getitem__(self, name: str) -> ActorNode:
+        """The actor of one step, by the step's name."""
+        for actor in self.actors:
+            if actor.name == name:
+                return actor
+        raise KeyError(name)
+
+
+class DeadLetters:
+    """The deliveries that were given up."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def list(
+        self, *, step: str | None = None, topic: str | None = None
+    ) -> Sequence[DeadLetter]:
+        """Tell them, oldest first, of one step or topic or of all."""
+        return self._store.dead_letters(step=step, topic=topic)
+
+
+class Runtime:
+    """Runs the steps of an app. Made by :func:`motia_trio.open_runtime`."""
+
+    def __init__(
+        self, app: App, settings: Settings, observers: Sequence[Observer], policy: RestartPolicy
+    ) -> None:
+        self.app = app
+        self.settings = settings
+        self._observers = Observers(observers)
+        self._policy = policy
+        self._state = "new"
+        self._shared: Shared
+        self._actors: dict[str, StepActor] = {}
+        self._supervisor: Supervisor
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Run for the length of a scope.
+
+        Left in order, what is in hand is finished within ``shutdown_timeout`` seconds and the rest
+        given back; left by an error or a cancellation, what is in hand is cancelled and given back.
+        """
+        store = store_at(self.settings.store)
+        async with store.opened():
+            self._assemble(store)
+            try:
+                async with trio.open_nursery() as watchers:
+                    watchers.start_soon(self._shared.feeder.run)
+                    watchers.start_soon(self._shared.warden.run)
+                    async with trio.open_nursery() as nursery:
+                        self._supervisor.start(self._actors.values(), nursery)
+                        self._state = "running"
+                        yield
+                        self._stop(nursery)
+                    watchers.cancel_scope.cancel()
+            finally:
+                self._state = "stopped"
+                with trio.CancelScope(
+                    shield=True, deadline=trio.current_time() + FLUSH_LIMIT
+                ):
+                    for actor in self._actors.values():
+                        await actor.give_back(Closed("the service is stopping"))
+
+    def _assemble(self, store: Store) -> None:
+        shared = Shared(
+            store=store,
+            clock=WallClock(),
+            root=self.app.root,
+            mailbox=self.settings.mailbox,
+            message_limit=self.settings.message_limit,
+            observers=self._observers,
+        )
+        steps = [step for step in self.app.steps if step.triggers]
+        self._actors = {step.name: StepActor(step, shared) for step in steps}
+        actors = list(self._actors.values())
+        shared.router = Router(shared, actors)
+        shared.feeder = Feeder(shared, self._actors)
+        shared.warden = Warden(shared, actors)
+        self._shared = shared
+        self._supervisor = Supervisor(
+            self._policy,
+            _Listener(self._observers, self.app.root),
+            escalate=self.settings.raise_quarantine,
+        )
+
+    def _stop(self, nursery: trio.Nursery) -> None:
+        """Take nothing new; cancel what is still in hand after ``shutdown_timeout`` seconds."""
+        self._state = "stopping"
+        self._supervisor.stop()
+        for actor in self._actors.values():
+            actor.stop()
+        nursery.cancel_scope.deadline = trio.current_time() + self.settings.shutdown_timeout
+
+    async def enqueue(
+        self,
+        topic: str,
+        data: Any = None,
+        *,
+        group: str | None = None,
+        delay: float | None = None,
+        trace_id: str | None = None,
+    ) -> str:
+        """Publish a message and give its id, once it is as durable as the store makes it.
+
+        ``delay`` is in seconds; ``group`` is the group within which a fifo queue keeps the order.
+        A checkpoint.
+
+        Raises:
+            Closed: outside of the runtime's scope.
+            TypeError, ValueError, NotEncodable, MessageTooLarge: as ``ctx.enqueue`` does.
+        """
+        self._check_open()
+        batch = outgoing(topic, data, group=group, delay=delay)
+        ids = await self._shared.router.publish(batch, trace_id=trace_id or new_trace_id())
+        return ids[0]
+
+    async def request(self, step: str, trigger: int, request: Request, trace_id: str) -> Any:
+        """Have a step's handler answer a request: what an edge calls. A checkpoint.
+
+        Raises:
+            Closed, Overloaded, TimedOut, HandlerFailed, StepCrashed: see ``StepActor.ask``.
+        """
+        if self._state != "running":
+            self._check_open()
+        return await self._actors[step].ask(trigger, request, trace_id)
+
+    async def quiesce(self) -> None:
+        """Wait until nothing is due and nothing is in flight. A checkpoint.
+
+        Messages and retries that are due later do not count; those of a quarantined step do.
+        """
+        self._check_open()
+        await trio.lowlevel.checkpoint()
+        shared = self._shared
+        while shared.activity.count or shared.store.agenda(shared.clock.now()).due:
+            await shared.activity.change()
+
+    def tree(self) -> Tree:
+        """Tell how every actor is, now."""
+        if self._state == "new":
+            raise Closed("the runtime is not running; use it inside `async with open_runtime(app)`")
+        counts = self._shared.store.counts()
+        now = trio.current_time()
+        nodes = []
+        for child in self._supervisor.statistics():
+            actor = self._actors[child.name]
+            bounds = [running.bound for running in actor.in_flight()]
+            nodes.append(
+                ActorNode(
+                    name=child.name,
+                    source=actor.step.source,
+                    state=child.state,
+                    restarts=child.restarts,
+                    crashes=child.crashes,
+                    last_error=child.last_error,
+                    up_for=None if child.up_since is None else now - child.up_since,
+                    in_flight=len(bounds),
+                    overdue=sum(1 for bound in bounds if now - bound >= GRACE),
+                    mailbox=actor.mailbox_statistics(),
+                    deliveries=counts.get(child.name, Counts()),
+                )
+            )
+        return Tree(
+            self._state,
+            self._shared.activity.count,
+            tuple(nodes),
+            dict(self._shared.router.unheard),
+        )
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        """The deliveries that were given up."""
+        return DeadLetters(self._shared.store)
+
+    @property
+    def observers(self) -> Observers:
+        """Whom the edges tell what they see."""
+        return self._observers
+
+    def _check_open(self) -> None:
+        if self._state not in {"running", "stopping"}:
+            raise Closed(
+                "the runtime is not running; use it inside `async with open_runtime(app)`"
+            )
+
+
+class _Listener:
+    """Puts what the supervisor tells into events."""
+
+    def __init__(self, observers: Observers, root: str) -> None:
+        self._observers = observers
+        self._root = root
+
+    def child_started(self, name: str, restarts: int, *, probing: bool) -> None:
+        self._observers.tell(ActorStarted(name, restarts, probing))
+
+    def child_crashed(self, name: str, error: BaseException, restart_in: float) -> None:
+        told = tell_error(error, self._root)
+        self._observers.tell(
+            ActorCrashed(name, told.error, told.where, told.traceback, restart_in)
+        )
+
+    def child_quarantined(self, name: str, error: BaseException, cool_down: float) -> None:
+        told = tell_error(error, self._root)
+        self._observers.tell(
+            ActorQuarantined(name, told.error, told.where, told.traceback, cool_down)
+        )
+
+    def child_recovered(self, name: str) -> None:
+        self._observers.tell(ActorRecovered(name))

@@ -1,0 +1,127 @@
+"""What a program opens: the runtime, and inside it the edges."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from motia_trio.failures import leaves
+from motia_trio.http_server import asgi_app, listen
+from motia_trio.observe import LoggingObserver
+from motia_trio.policies import RestartPolicy
+from motia_trio.runtime import Runtime
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from motia_trio.app import App
+    from motia_trio.events import Observer
+    from motia_trio.http_server import ASGIApp
+
+__all__ = ["Service", "open_runtime", "serve"]
+
+
+class Service(Runtime):
+    """A running runtime and the edges that are open on it. Made by :func:`open_runtime`."""
+
+    #: where HTTP is served, such as ``http://127.0.0.1:3111``; None when it is not
+    http_url: str | None = None
+
+    @property
+    def asgi(self) -> ASGIApp:
+        """The HTTP triggers as an ASGI application, to mount in a server that runs on Trio."""
+        return asgi_app(self)
+
+
+@asynccontextmanager
+async def open_runtime(
+    app: App,
+    *,
+    http: str | None = None,
+    observers: Sequence[Observer] | None = None,
+    restarts: RestartPolicy | None = None,
+    **settings: Any,
+) -> AsyncIterator[Service]:
+    """Run an app for the length of a scope.
+
+    ``http="127.0.0.1:0"`` serves the HTTP triggers there (port 0: a free one). ``observers`` are
+    told what happens; without them it goes to the standard library's logger ``motia_trio``.
+    ``restarts`` decides about crashed actors. ``settings`` go over those of the app.
+
+    Leaving the scope in order stops accepting, lets what runs finish within ``shutdown_timeout``
+    seconds, and gives the rest back. An error in the scope, or its cancellation, ends what runs at
+    once. A checkpoint at both ends.
+
+    Raises:
+        SettingInvalid: a setting is unknown or does not fit.
+        OSError: the address cannot be had.
+        StepQuarantined: with ``raise_quarantine=True``, when a step crashed too often.
+    """
+    service = Service(
+        app,
+        app.settings.but("open_runtime", settings),
+        [LoggingObserver()] if observers is None else observers,
+        restarts or RestartPolicy(),
+    )
+    inner: BaseException | None = None
+    try:
+        async with service.running(), _http_edge(service, http):
+            try:
+                yield service
+            except BaseException as error:
+                inner = error
+                raise
+    except BaseExceptionGroup as group:
+        # one error needs no group around it, whichever nursery it came through
+        found = leaves(group)
+        others = [leaf for leaf in found if not isinstance(leaf, trio.Cancelled)]
+        if inner is not None and not isinstance(inner, trio.Cancelled) and (
+            all(leaf in leaves(inner) for leaf in others)
+        ):
+            raise inner from inner.__cause__
+        if len(others) == 1:
+            raise others[0] from others[0].__cause__
+        raise
+
+
+@asynccontextmanager
+async def _http_edge(service: Service, bind: str | None) -> AsyncIterator[None]:
+    """Serve HTTP inside the scope, if it is wanted."""
+    if bind is None:
+        yield
+        return
+    stop = trio.Event()
+
+    async def edge(task_status: trio.TaskStatus[str]) -> None:
+        await listen(
+            service.asgi,
+            bind,
+            stop=stop,
+            drain=service.settings.shutdown_timeout,
+            task_status=task_status,
+        )
+
+    async with trio.open_nursery() as nursery:
+        service.http_url = await nursery.start(edge)
+        yield
+        stop.set()
+
+
+async def serve(
+    app: App,
+    *,
+    http: str | None = None,
+    task_status: trio.TaskStatus[Service] = trio.TASK_STATUS_IGNORED,
+    **options: Any,
+) -> None:
+    """Run an app as a task that says when it is ready: ``rt = await nursery.start(serve, app)``.
+
+    Serves HTTP where the app's ``host`` and ``port`` settings say, unless ``http`` says otherwise.
+    Takes what :func:`open_runtime` takes; runs until it is cancelled.
+    """
+    bind = http if http is not None else f"{app.settings.host}:{app.settings.port}"
+    async with open_runtime(app, http=bind, **options) as service:
+        task_status.started(service)
+        await trio.sleep_forever()

@@ -1,0 +1,62 @@
+"""What all actors of one runtime share, and the count of what is in flight."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+import trio
+from attrs import define, field
+
+from motia_trio.events import Observers
+
+if TYPE_CHECKING:
+    from motia_trio.actors import WallClock
+    from motia_trio.feeder import Feeder
+    from motia_trio.router import Router
+    from motia_trio.store import Store
+    from motia_trio.warden import Warden
+
+__all__ = ["Activity", "Shared"]
+
+
+class Activity:
+    """Counts what is in flight: requests, deliveries taken from the store, and publishing."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._changed: trio.Event | None = None
+
+    def enter(self) -> None:
+        """Count one more thing in flight."""
+        self.count += 1
+
+    def leave(self) -> None:
+        """Count one thing less in flight."""
+        self.count -= 1
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
+
+    async def change(self) -> None:
+        """Wait until something is no longer in flight. A checkpoint."""
+        if self._changed is None:
+            self._changed = trio.Event()
+        await self._changed.wait()
+
+
+@define(eq=False)
+class Shared:
+    """The parts of one runtime, as its actors and contexts reach them."""
+
+    store: Store
+    clock: WallClock
+    root: str
+    mailbox: int
+    message_limit: int
+    observers: Observers = field(factory=lambda: Observers(()))
+    activity: Activity = field(factory=Activity)
+    random: random.Random = field(factory=random.Random)
+    router: Router = field(init=False)
+    feeder: Feeder = field(init=False)
+    warden: Warden = field(init=False)
