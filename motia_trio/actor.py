@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from contextlib import asynccontextmanager
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import trio
@@ -77,6 +78,11 @@ class Running:
 
 class StepActor:
     """Runs one step: a mailbox, a crew of hands, and the outcome of every attempt."""
+
+    __slots__ = (
+        "_crew", "_handler", "_infos", "_life", "_limiter", "_mailbox", "_open", "_resources",
+        "_retry_at", "_running", "_shared", "_stop", "name", "step",
+    )  # fmt: skip
 
     def __init__(self, step: Step, shared: Shared) -> None:
         assert step.handler is not None
@@ -265,9 +271,11 @@ class StepActor:
         result: Any = None
         try:
             try:
-                result = await self._place(input, ctx)
+                result = await self._place(hand, input, ctx)
             finally:
-                await ctx.finish()
+                if ctx.pending():
+                    hand.arm()
+                    await ctx.finish()
         except BaseException as raised:  # noqa: BLE001 - judged below, by its leaves
             error = raised
         late = hand.unbind()
@@ -276,18 +284,22 @@ class StepActor:
         finally:
             del self._running[hand]
 
-    async def _place(self, input: object, ctx: Context) -> Any:
+    async def _place(self, hand: Hand, input: object, ctx: Context) -> Any:
         """Run the handler where it belongs."""
         handler = self._handler
         arguments = handler.arguments(input, ctx)
         if self._limiter is None:
             result = handler.function(*arguments)
         else:
+            hand.arm()
             result = await in_thread(handler.function, *arguments, limiter=self._limiter)
-        if inspect.iscoroutine(result):
             ctx.leave_thread()
-            return await drive(result)
-        return await result if inspect.isawaitable(result) else result
+        if type(result) is CoroutineType:
+            return await drive(result, hand.arm)
+        if inspect.isawaitable(result):
+            hand.arm()
+            return await result
+        return result
 
     async def _judge(
         self, entry: Entry, running: Running, result: Any, error: BaseException | None, *, late: bool

@@ -340,6 +340,10 @@ class Context:
         self._thread = False
         self._logger = None
 
+    def pending(self) -> bool:
+        """Whether something was called and never awaited. The runtime's."""
+        return any(not call.begun for call in self._calls)
+
     async def finish(self) -> None:
         """Do what was called and never awaited. The runtime's, at the end of an invocation."""
         for call in self._calls:

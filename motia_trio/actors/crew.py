@@ -31,31 +31,47 @@ KEEP_IDLE = 2
 class Hand:
     """One task of a crew, and the scope that bounds what it does now.
 
-    ``scope`` is moved from entry to entry instead of being opened for each (a fifth of the cost);
-    only a scope that was cancelled is replaced.
+    The scope's deadline is moved from entry to entry instead of opening a scope for each (a fifth
+    of the cost), and only for work that waits; only a scope that was cancelled is replaced.
     """
 
-    __slots__ = ("scope", "woken")
+    __slots__ = ("_armed", "_bound", "hit", "scope", "woken")
 
     def __init__(self) -> None:
-        self.scope = trio.CancelScope()
         self.woken = False
+        self.renew()
+
+    def renew(self) -> None:
+        """Begin anew, with a scope that was not cancelled."""
+        self.scope = trio.CancelScope()
+        self.hit = False
+        self._armed = False
+        self._bound = inf
 
     def bind(self, deadline: float) -> None:
-        """Cancel what this hand does at ``deadline`` (Trio time)."""
-        self.scope.deadline = deadline
+        """Cancel what this hand does at ``deadline`` (Trio time), once it is armed."""
+        self._bound = deadline
+
+    def arm(self) -> None:
+        """Make the bound count. Call it before the first wait."""
+        if not self._armed:
+            self._armed = True
+            self.scope.deadline = self._bound
 
     def unbind(self) -> bool:
         """Lift the bound. Gives True if it was hit: then everything awaited raises Cancelled."""
-        self.scope.deadline = inf
-        return self.scope.cancel_called
+        if self._armed:
+            self._armed = False
+            self.scope.deadline = inf
+            self.hit = self.scope.cancel_called
+        return self.hit
 
 
 class Crew(Generic[T]):
     """Works off a mailbox with ``work(hand, lane, item)``, which must not raise for a bad entry.
 
-    ``work`` runs inside the hand's scope and calls :meth:`Hand.bind` before and
-    :meth:`Hand.unbind` after the part that is bounded; when the bound was hit, it keeps the
+    ``work`` runs inside the hand's scope, calls :meth:`Hand.bind` before the part that is bounded,
+    :meth:`Hand.arm` when that is about to wait, and :meth:`Hand.unbind` after it; when the bound was hit, it keeps the
     ``Cancelled`` to itself and shields what it still awaits. What it raises ends the crew.
     """
 
@@ -116,8 +132,8 @@ class Crew(Generic[T]):
         self._waking = False
         served = 0
         while not self._stopping:
-            with hand.scope as scope:
-                while not scope.cancel_called:
+            with hand.scope:
+                while not hand.hit:
                     if (entry := await self._next(hand)) is None:
                         return
                     lane, item = entry
@@ -129,7 +145,7 @@ class Crew(Generic[T]):
                     served += 1
                     if served % YIELD_EVERY == 0:
                         await trio.lowlevel.checkpoint()
-            hand.scope = trio.CancelScope()
+            hand.renew()
 
     async def _next(self, hand: Hand) -> tuple[str, T] | None:
         """The next entry; None when this hand should go home. A checkpoint if it has to wait."""

@@ -65,7 +65,7 @@ class Mailbox(Generic[T]):
         self.capacity = capacity
         self.on_entry: Callable[[], None] = lambda: None
         self._queues = {name: _Queue[T](name, lane) for name, lane in lanes.items()}
-        self._turns = deque(self._queues.values())
+        self._turns = list(self._queues.values())
         self._used = 0
         self._peak = 0
         self._received = 0
@@ -128,8 +128,8 @@ class Mailbox(Generic[T]):
                 _, item = queue.entries.popleft()
                 queue.in_hand += 1
                 self._used -= 1
-                if len(self._turns) > 1:
-                    self._turns.rotate(-index - 1)
+                if len(self._turns) > 1:  # the lane that had its turn goes last
+                    self._turns.append(self._turns.pop(index))
                 return queue.name, item
         return None
 

@@ -26,8 +26,13 @@ _abandoned: list[Coroutine[Any, Any, Any]] = []
 
 
 @types.coroutine
-def drive(coroutine: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
+def drive(
+    coroutine: Coroutine[Any, Any, T], before_wait: Callable[[], None] | None = None
+) -> Generator[Any, Any, T]:
     """Run a coroutine in this task, with context variables of its own and limited patience.
+
+    ``before_wait`` is called once, when it is about to wait for the first time: time enough to set
+    a deadline, which a coroutine that never waits does not need.
 
     What it sets in context variables is gone when it ends. When it has swallowed ``Cancelled``
     :data:`PATIENCE` times it is closed, or left behind if it resists even that, and
@@ -41,6 +46,8 @@ def drive(coroutine: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
     cancels = 0
     try:
         trap = run(coroutine.send, None)
+        if before_wait is not None:
+            before_wait()
         while True:
             try:
                 value = yield trap

@@ -6,7 +6,6 @@ past the intensity: the supervisor does not give up; the one child is quarantine
 
 from __future__ import annotations
 
-from collections import deque
 from math import inf
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
@@ -94,6 +93,11 @@ class ChildStatistics:
 class _Keeper:
     """Keeps one child: its history and its state."""
 
+    __slots__ = (
+        "_supervisor", "_times", "child", "crashes", "failed_probes", "last_error", "nap",
+        "restarts", "state", "up_since",
+    )  # fmt: skip
+
     def __init__(self, child: Child, supervisor: Supervisor) -> None:
         self.child = child
         self.state: ChildState = "starting"
@@ -102,9 +106,9 @@ class _Keeper:
         self.failed_probes = 0
         self.up_since: float | None = None
         self.last_error: str | None = None
-        self.nap = trio.CancelScope()
+        self.nap: trio.CancelScope | None = None
         self._supervisor = supervisor
-        self._times: deque[float] = deque(maxlen=supervisor.policy.max_restarts + 1)
+        self._times: list[float] = []
 
     def on_started(self, life: Life) -> None:
         self.state = "probing" if life.probing else "running"
@@ -144,11 +148,11 @@ class _Keeper:
     async def _after_crash(self, error: BaseException, *, was_probe: bool) -> bool:
         """Wait as the policy says. Gives whether the next life is a probe."""
         self.crashes += 1
+        supervisor = self._supervisor
         self.last_error = f"{type(error).__name__}: {error}"
-        self._times.append(trio.current_time())
+        self._times = [*self._times[-supervisor.policy.max_restarts :], trio.current_time()]
         if was_probe:
             self.failed_probes += 1
-        supervisor = self._supervisor
         verdict = supervisor.policy.after_crash(
             self._times, self.failed_probes, was_probe=was_probe
         )
@@ -225,7 +229,8 @@ class Supervisor:
         """Start nothing any more. Children that run are the caller's to stop."""
         self.stopping = True
         for keeper in self._keepers.values():
-            keeper.nap.cancel()
+            if keeper.nap is not None:
+                keeper.nap.cancel()
 
     def statistics(self) -> list[ChildStatistics]:
         """The figures of every child, in the order in which they were started."""
