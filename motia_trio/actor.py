@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from contextlib import asynccontextmanager
+from math import inf
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -38,7 +39,7 @@ from motia_trio.steps import HttpTrigger, QueueTrigger
 from motia_trio.warden import GRACE
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
     from motia_trio.actors import Life, MailboxStatistics
     from motia_trio.data import Request
@@ -72,7 +73,7 @@ class Running:
     trace_id: str
     started: float
     bound: float
-    wall: float
+    ask: Ask | None
     told_again_at: float = 0.0
 
 
@@ -127,9 +128,10 @@ class StepActor:
         if not self._mailbox.offer("http", entry):
             self._refuse(trace_id, "has a full mailbox", 1.0)
         self._shared.activity.enter()
-        with trio.CancelScope(deadline=deadline + GRACE):
-            return await entry.reply.wait()
-        raise TimedOut(f"step {self.name!r} did not answer in time")
+        # no scope around the wait: who works on it answers at the bound, and the warden for
+        # those who do not
+        self._shared.warden.expect(deadline)
+        return await entry.reply.wait()
 
     def _refuse(self, trace_id: str, reason: str, retry_after: float) -> None:
         self._shared.observers.tell(Refused(self.name, trace_id, reason))
@@ -175,9 +177,26 @@ class StepActor:
         """The figures of the mailbox."""
         return self._mailbox.statistics()
 
-    def in_flight(self) -> Iterator[Running]:
+    def in_flight(self) -> list[Running]:
         """The attempts in hand."""
-        return iter(list(self._running.values()))
+        return list(self._running.values())
+
+    def answer_late(self) -> float:
+        """Answer the requests whose handler is over its bound and resists, and those that waited
+        over theirs. Gives the Trio time of the next bound, infinite if there is none.
+        """
+        late = trio.current_time() - GRACE
+        asks = [running.ask for running in self._running.values() if running.ask is not None]
+        asks += [entry for entry in self._mailbox.waiting() if isinstance(entry, Ask)]
+        following = inf
+        for ask in asks:
+            if ask.reply.given:
+                continue
+            if ask.deadline <= late:
+                ask.reply.fail(TimedOut(f"step {self.name!r} did not answer in time"))
+            else:
+                following = min(following, ask.deadline)
+        return following
 
     # its life
 
@@ -239,21 +258,23 @@ class StepActor:
 
     async def _work(self, hand: Hand, lane: str, entry: Entry) -> None:
         """Run the handler once and settle. Raises only for a crash of the actor."""
+        now = trio.current_time()
+        ask = entry if isinstance(entry, Ask) else None
         if isinstance(entry, Ask):
-            if entry.reply.given or trio.current_time() >= entry.deadline:
+            if entry.reply.given or now >= entry.deadline:
                 entry.reply.fail(TimedOut(f"step {self.name!r} was too busy to begin in time"))
                 self._shared.activity.leave()
                 return
-            bound, input, hops = entry.deadline, entry.request, 0
+            bound, input, hops, trace_id = entry.deadline, entry.request, 0, entry.trace_id
         else:
             message = entry.message
             if message.hops > HOP_LIMIT:
                 await self._bury(entry, f"stopped after a chain of {HOP_LIMIT} hops: a loop?")
                 return
-            bound = trio.current_time() + self.step.triggers[entry.trigger].limits.timeout
-            input, hops = wrap(message.data), message.hops
-        trace_id = entry.trace_id if isinstance(entry, Ask) else entry.message.trace_id
-        running = Running(trace_id, trio.current_time(), bound, self._shared.clock.now())
+            bound = now + self.step.triggers[entry.trigger].limits.timeout
+            input, hops, trace_id = wrap(message.data), message.hops, message.trace_id
+            self._shared.warden.expect(bound)
+        running = Running(trace_id, now, bound, ask)
         self._running[hand] = running
         ctx = Context(
             self._shared,
@@ -265,7 +286,6 @@ class StepActor:
             hops=hops,
             thread=not self._handler.is_async,
         )
-        self._shared.warden.expect(bound)
         hand.bind(bound)
         error: BaseException | None = None
         result: Any = None
@@ -321,7 +341,7 @@ class StepActor:
             error = TimedOut(f"ran longer than {bound:g} s; raise handler.timeout or split the step")
             ended = []
         assert error is not None
-        await self._fail(entry, running, error)
+        await self._fail(entry, running, error, late=late)
         if ended or stubborn:
             told = tell_error(error)
             raise StepCrashed(f"handler of step {self.name!r} ended its actor: {told.error}") from error
@@ -348,7 +368,9 @@ class StepActor:
         else:
             await self._settle(entry, GiveBack())
 
-    async def _fail(self, entry: Entry, running: Running, error: BaseException) -> None:
+    async def _fail(
+        self, entry: Entry, running: Running, error: BaseException, *, late: bool
+    ) -> None:
         """Count a failed attempt: answer the request, or decide when to deliver again."""
         shared, step = self._shared, self.step
         told = tell_error(error, shared.root)
@@ -358,15 +380,15 @@ class StepActor:
                     step.name, step.source, entry.trace_id, told.error, told.where, told.traceback
                 )
             )
-            late = isinstance(error, TimedOut)
-            entry.reply.fail(error if late else HandlerFailed(f"step {step.name!r} failed"))
+            entry.reply.fail((TimedOut if late else HandlerFailed)(f"step {step.name!r} failed"))
             shared.activity.leave()
             return
         policy = step.triggers[entry.trigger].limits.retry
+        now = shared.clock.now()
         failure = Failure(
             attempt=entry.attempt,
-            started_at=running.wall,
-            ended_at=shared.clock.now(),
+            started_at=now - (trio.current_time() - running.started),
+            ended_at=now,
             error=told.error,
             where=told.where,
             traceback=told.traceback,

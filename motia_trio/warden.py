@@ -1,4 +1,4 @@
-"""Watches for handlers that run on after their bound, and says so: nothing hangs in silence."""
+"""Watches for handlers that run on after their bound: says so, and answers who waits for them."""
 
 from __future__ import annotations
 
@@ -50,6 +50,7 @@ class Warden:
         now = trio.current_time()
         following = inf
         for actor in self._actors:
+            following = min(following, actor.answer_late() + GRACE)
             for running in actor.in_flight():
                 late = now - running.bound
                 if late >= GRACE and now >= running.told_again_at:

@@ -141,6 +141,10 @@ class Mailbox(Generic[T]):
         """Say that an entry of this lane is no longer in hand."""
         self._queues[lane].in_hand -= 1
 
+    def waiting(self) -> list[T]:
+        """What waits, without taking it."""
+        return [item for queue in self._queues.values() for _, item in queue.entries]
+
     def drain(self) -> list[tuple[str, T]]:
         """Take out everything that waits, not in hand but for good."""
         drained = [(q.name, item) for q in self._queues.values() for _, item in q.entries]

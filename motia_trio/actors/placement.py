@@ -7,6 +7,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
+from outcome import Error
 
 from motia_trio.errors import HandlerIgnoredCancel
 
@@ -21,7 +22,7 @@ T = TypeVar("T")
 # up takes one for each thing that is awaited meanwhile, so honest code stays far below
 PATIENCE = 1000
 
-# coroutines that refused to be closed: kept, because dropping them would try to close them again
+# kept, because to drop a coroutine is to close it, and that these would refuse as well
 _abandoned: list[Coroutine[Any, Any, Any]] = []
 
 
@@ -35,7 +36,7 @@ def drive(
     a deadline, which a coroutine that never waits does not need.
 
     What it sets in context variables is gone when it ends. When it has swallowed ``Cancelled``
-    :data:`PATIENCE` times it is closed, or left behind if it resists even that, and
+    :data:`PATIENCE` times it is left where it is, for ever, and
 
     Raises:
         HandlerIgnoredCancel: instead of looping for ever. Only a shielded wait, or a nursery of its
@@ -51,29 +52,21 @@ def drive(
         while True:
             try:
                 value = yield trap
-            except trio.Cancelled as cancelled:
+            except BaseException as error:  # noqa: BLE001 - thrown in from outside: the coroutine's
+                trap = run(coroutine.throw, error)
+                continue
+            # Trio sends the outcome of a wait, and the wait raises it: a Cancelled passes here
+            if type(value) is Error and isinstance(value.error, trio.Cancelled):
                 cancels += 1
                 if cancels > PATIENCE and not trio.lowlevel.current_task().child_nurseries:
-                    _abandon(coroutine)
+                    _abandoned.append(coroutine)
                     raise HandlerIgnoredCancel(
                         f"caught its cancellation {PATIENCE} times and went on; it was abandoned"
-                    ) from None
-                trap = run(coroutine.throw, cancelled)
-            except BaseException as error:  # noqa: BLE001 - thrown in by Trio: the coroutine's, not ours
-                trap = run(coroutine.throw, error)
-            else:
-                trap = run(coroutine.send, value)
+                    )
+            trap = run(coroutine.send, value)
     except StopIteration as stop:
         result: T = stop.value
         return result
-
-
-def _abandon(coroutine: Coroutine[Any, Any, Any]) -> None:
-    """Close a coroutine, or keep it for ever if it will not be closed."""
-    try:
-        coroutine.close()
-    except BaseException:  # noqa: BLE001 - whatever it raises now, it was asked to end
-        _abandoned.append(coroutine)
 
 
 async def in_thread(

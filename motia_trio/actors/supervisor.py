@@ -129,7 +129,7 @@ class _Keeper:
         try:
             while True:
                 life = Life(self, probing=probing)
-                error = await _crash_of(self.child, life)
+                error = await self._live(life)
                 self.up_since = None
                 if error is None:
                     return
@@ -144,6 +144,25 @@ class _Keeper:
         finally:
             self.state = "stopped"
             self.up_since = None
+
+    async def _live(self, life: Life) -> BaseException | None:
+        """Run one life. Gives what it crashed with, or None if it ended in order.
+
+        ``Cancelled`` and ``KeyboardInterrupt`` pass, also as leaves of a group; what else is in
+        such a group is told, and goes no further.
+        """
+        try:
+            await self.child.run(life)
+        except (Exception, SystemExit) as error:
+            return error
+        except BaseExceptionGroup as group:
+            ours, passing = group.split((Exception, SystemExit))
+            if passing is None:
+                return group
+            if ours is not None:
+                self._supervisor.listener.child_crashed(self.child.name, ours, inf)
+            raise passing from None
+        return None
 
     async def _after_crash(self, error: BaseException, *, was_probe: bool) -> bool:
         """Wait as the policy says. Gives whether the next life is a probe."""
@@ -185,23 +204,6 @@ class _Keeper:
             self.up_since,
             self.last_error,
         )
-
-
-async def _crash_of(child: Child, life: Life) -> BaseException | None:
-    """Run one life. Gives what it crashed with, or None if it ended in order.
-
-    ``Cancelled`` and ``KeyboardInterrupt`` pass, also as leaves of a group.
-    """
-    try:
-        await child.run(life)
-    except (Exception, SystemExit) as error:
-        return error
-    except BaseExceptionGroup as group:
-        ours, passing = group.split((Exception, SystemExit))
-        if passing is not None:
-            raise
-        return ours
-    return None
 
 
 class Supervisor:

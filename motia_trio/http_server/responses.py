@@ -57,7 +57,9 @@ def to_response(result: object) -> Response:
     """
     status = body = headers = None
     if isinstance(result, Mapping):
-        status = _first(result.get("status"), result.get("status_code"), result.get("statusCode"))
+        status = result.get("status")
+        if status is None:
+            status = _first(result.get("status_code"), result.get("statusCode"))
         body, headers = result.get("body"), result.get("headers")
     elif result is not None and not isinstance(result, (str, bytes, int, float, list, tuple)):
         status = _first(*(getattr(result, n, None) for n in ("status", "status_code", "statusCode")))
@@ -70,6 +72,9 @@ def to_response(result: object) -> Response:
     if isinstance(status, bool) or not isinstance(status, int) or not 200 <= status <= 599:
         raise NotAResponse(f"the handler returned status {status!r}; expected 200 to 599")
     kind, raw = _encode_body(body)
+    if headers is None and status == HTTPStatus.OK:  # what most answers are
+        length = str(len(raw)).encode()
+        return Response(200, [(b"content-type", kind), (b"content-length", length)], raw)
     sent = _headers(headers)
     empty = status in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}
     if empty:
@@ -85,6 +90,8 @@ def to_response(result: object) -> Response:
 
 def _encode_body(body: object) -> tuple[bytes, bytes]:
     """The content type that a body has by itself, and its bytes."""
+    if type(body) is dict and "data" not in body:
+        return b"application/json", codec.encode(body)
     if isinstance(body, str) and not hasattr(body, "value"):  # an enum's value is written as JSON
         return b"text/html; charset=utf-8", body.encode("utf-8", "replace")
     if isinstance(body, (bytes, bytearray, memoryview)):

@@ -1,0 +1,75 @@
+"""Where the command's settings come from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from motia_trio.cli.sources import settings_from
+from motia_trio.errors import SettingInvalid
+from motia_trio.settings import Settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_without_any_source_the_settings_are_the_defaults(tmp_path: Path) -> None:
+    assert settings_from(tmp_path, {}, {}) == Settings()
+
+
+def test_a_flag_wins_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:
+    (tmp_path / "motia.toml").write_text("port = 1\nmailbox = 1\nbody_limit = 1\n")
+    environment = {"MOTIA_TRIO_PORT": "2", "MOTIA_TRIO_MAILBOX": "2"}
+    settings = settings_from(tmp_path, environment, {"port": 3})
+    assert (settings.port, settings.mailbox, settings.body_limit) == (3, 2, 1)
+
+
+def test_every_setting_can_come_from_every_source(tmp_path: Path) -> None:
+    values = {
+        "host": "::1",
+        "port": 1,
+        "store": "memory://",
+        "body_limit": 2,
+        "message_limit": 3,
+        "mailbox": 4,
+        "shutdown_timeout": 5.5,
+        "raise_quarantine": True,
+        "log_level": "debug",
+        "log_format": "json",
+    }
+    assert set(values) == set(Settings.model_fields)
+    environment = {f"MOTIA_TRIO_{name.upper()}": str(value) for name, value in values.items()}
+    from_environment = settings_from(tmp_path, environment, {})
+    from_flags = settings_from(tmp_path, {}, values)
+    lines = (f"{k} = {str(v).lower() if v is True else repr(v)}" for k, v in values.items())
+    (tmp_path / "motia.toml").write_text("\n".join(lines))
+    from_file = settings_from(tmp_path, {}, {})
+    assert from_environment == from_flags == from_file == Settings.of("test", values)
+
+
+def test_other_variables_of_the_environment_are_none_of_ours(tmp_path: Path) -> None:
+    environment = {"PORT": "1", "MOTIA_PORT": "2", "motia_trio_port": "3"}
+    assert settings_from(tmp_path, environment, {}) == Settings()
+
+
+def test_a_misspelt_variable_is_an_error_and_not_ignored(tmp_path: Path) -> None:
+    with pytest.raises(SettingInvalid, match=r"environment .* 'prot'; did you mean 'port'"):
+        settings_from(tmp_path, {"MOTIA_TRIO_PROT": "1"}, {})
+
+
+def test_a_wrong_value_is_told_with_its_source(tmp_path: Path) -> None:
+    with pytest.raises(SettingInvalid, match=r"environment \(MOTIA_TRIO_…\): port = 'x'"):
+        settings_from(tmp_path, {"MOTIA_TRIO_PORT": "x"}, {})
+    with pytest.raises(SettingInvalid, match="flags: mailbox = 0"):
+        settings_from(tmp_path, {}, {"mailbox": 0})
+    (tmp_path / "motia.toml").write_text("port = 70000\n")
+    with pytest.raises(SettingInvalid, match=r"motia\.toml: port = 70000"):
+        settings_from(tmp_path, {}, {})
+
+
+@pytest.mark.parametrize("raw", [b"port = ", b"port: 1", b"\xff"])
+def test_a_file_that_cannot_be_read_is_told_by_its_name(tmp_path: Path, raw: bytes) -> None:
+    (tmp_path / "motia.toml").write_bytes(raw)
+    with pytest.raises(SettingInvalid, match=r"motia\.toml: "):
+        settings_from(tmp_path, {}, {})
