@@ -212,8 +212,10 @@ class StepActor:
                 self._crew.start(nursery)
                 life.started()
                 self._shared.feeder.look(self.name)
-                await self._stop.wait()
-                self._crew.stop()
+                try:
+                    await self._stop.wait()
+                finally:
+                    self._crew.stop()
 
     def stop(self) -> None:
         """Take nothing more; what is in hand goes on to its end."""
@@ -258,6 +260,7 @@ class StepActor:
 
     async def _work(self, hand: Hand, lane: str, entry: Entry) -> None:
         """Run the handler once and settle. Raises only for a crash of the actor."""
+        self._shared.feeder.taken(self.name)
         now = trio.current_time()
         ask = entry if isinstance(entry, Ask) else None
         if isinstance(entry, Ask):
@@ -443,7 +446,6 @@ class StepActor:
             shared.feeder.due_later(outcome.due_at)
         elif delivery.fifo is not None or isinstance(outcome, GiveBack):
             shared.feeder.stored(self.name)
-        shared.feeder.settled(self.name)
         return True
 
 

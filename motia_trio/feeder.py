@@ -43,8 +43,8 @@ class Feeder:
         if due_at < self._next_due:
             self._wake.set()
 
-    def settled(self, step: str) -> None:
-        """Be told that a delivery of this step was settled: there may be room for the next ones."""
+    def taken(self, step: str) -> None:
+        """Be told that an entry was taken out of this step's mailbox: there may be room."""
         if step in self._behind:
             self.look(step)
 

@@ -143,16 +143,17 @@ class Router:
             for delivery in await shared.store.append(entries, now):
                 places[delivery.step] -= 1
                 self._actors[delivery.step].hand_over(delivery)
-            for _, routes in entries:
-                for route in routes:
-                    if route.due_at > now:
-                        shared.feeder.due_later(route.due_at)
-                    elif not route.take or places[route.step]:
-                        shared.feeder.stored(route.step)
         finally:
             for name, unused in places.items():
                 self._actors[name].free(unused)
             shared.activity.leave()
+        # the feeder looks for room, so only now that the places are free again
+        for _, routes in entries:
+            for route in routes:
+                if route.due_at > now:
+                    shared.feeder.due_later(route.due_at)
+                elif not route.take or places[route.step]:
+                    shared.feeder.stored(route.step)
 
     def _check_listed(self, sender: Step | None, topic: str) -> None:
         if sender is None or topic in sender.topics or (sender.name, topic) in self._told:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -14,13 +14,13 @@ from motia_trio.policies import RestartPolicy
 from motia_trio.runtime import Runtime
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Iterator, Sequence
 
     from motia_trio.app import App
     from motia_trio.events import Observer
     from motia_trio.http_server import ASGIApp
 
-__all__ = ["Service", "open_runtime", "serve"]
+__all__ = ["Service", "open_runtime", "serve", "sole_error"]
 
 
 class Service(Runtime):
@@ -65,25 +65,24 @@ async def open_runtime(
         [LoggingObserver()] if observers is None else observers,
         restarts or RestartPolicy(),
     )
-    inner: BaseException | None = None
-    try:
+    with sole_error():
         async with service.running(), _http_edge(service, http):
-            try:
-                yield service
-            except BaseException as error:
-                inner = error
-                raise
+            yield service
+
+
+@contextmanager
+def sole_error() -> Iterator[None]:
+    """Raise an error that came alone through nurseries without the groups around it."""
+    try:
+        yield
     except BaseExceptionGroup as group:
-        # one error needs no group around it, whichever nursery it came through
-        found = leaves(group)
-        others = [leaf for leaf in found if not isinstance(leaf, trio.Cancelled)]
-        if inner is not None and not isinstance(inner, trio.Cancelled) and (
-            all(leaf in leaves(inner) for leaf in others)
-        ):
-            raise inner from inner.__cause__
-        if len(others) == 1:
-            raise others[0] from others[0].__cause__
-        raise
+        found = [leaf for leaf in leaves(group) if not isinstance(leaf, trio.Cancelled)]
+        if len(found) != 1:
+            raise
+        sole = found[0]
+    else:
+        return
+    raise sole from sole.__cause__
 
 
 @asynccontextmanager

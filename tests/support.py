@@ -95,5 +95,3 @@ def run_command(*arguments: str, env: dict[str, str] | None = None) -> tuple[int
         check=False,
     )
     return done.returncode, done.stdout, done.stderr
-
-

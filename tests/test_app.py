@@ -8,7 +8,17 @@ from typing import Any
 
 import pytest
 
-from motia_trio import App, LoadFailed, SettingInvalid, StepDefinition, cron, http, queue, step, stream
+from motia_trio import (
+    App,
+    LoadFailed,
+    SettingInvalid,
+    StepDefinition,
+    cron,
+    http,
+    queue,
+    step,
+    stream,
+)
 
 
 async def handler(input: Any, ctx: Any) -> None: ...
@@ -53,7 +63,9 @@ def test_a_folder_makes_an_app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_an_unknown_setting_is_refused() -> None:
-    with pytest.raises(SettingInvalid, match="App: unknown setting 'mailbx'; did you mean 'mailbox'"):
+    with pytest.raises(
+        SettingInvalid, match="App: unknown setting 'mailbx'; did you mean 'mailbox'"
+    ):
         App(mailbx=5)
 
 
@@ -66,7 +78,10 @@ def test_what_is_no_step_is_refused_with_a_hint() -> None:
 def test_two_steps_of_one_name_are_refused_with_both_places() -> None:
     first, second = make(queue("t")), make(queue("u"))
     (told,) = problems(first, second)
-    assert told == f"{second.step.source}: step name 'A' is taken by {first.step.source}; names are unique"
+    assert (
+        told
+        == f"{second.step.source}: step name 'A' is taken by {first.step.source}; names are unique"
+    )
 
 
 @pytest.mark.parametrize(
@@ -123,7 +138,9 @@ def test_a_placement_that_is_the_one_it_has_anyway_is_fine(function: Any, placem
 
 
 def test_all_problems_of_all_steps_are_reported_together() -> None:
-    assert len(problems(*(make(http("GET", "/"), queue("t", condition=working)) for _ in "abc"))) == 7
+    assert (
+        len(problems(*(make(http("GET", "/"), queue("t", condition=working)) for _ in "abc"))) == 7
+    )
 
 
 def test_triggers_that_will_not_run_are_warned_of() -> None:
@@ -134,7 +151,9 @@ def test_triggers_that_will_not_run_are_warned_of() -> None:
 
 
 def test_schemas_that_are_not_checked_are_warned_of() -> None:
-    (warning,) = App([make(http("GET", "/", body_schema=dict, response_schema={200: dict}))]).warnings
+    (warning,) = App(
+        [make(http("GET", "/", body_schema=dict, response_schema={200: dict}))]
+    ).warnings
     assert "body_schema, response_schema not checked" in warning
 
 

@@ -78,7 +78,9 @@ def poisoned(draw: st.DrawFn) -> tuple[Any, str]:
         kind = draw(st.sampled_from(["list", "tuple", "dict"]))
         if kind == "dict":
             name = draw(NAMES)
-            others = draw(st.dictionaries(NAMES.filter(lambda n, own=name: n != own), SCALARS, max_size=3))
+            others = draw(
+                st.dictionaries(NAMES.filter(lambda n, own=name: n != own), SCALARS, max_size=3)
+            )
             items = [*others.items(), (name, value)]
             value, path = dict(draw(st.permutations(items))), f".{name}{path}"
         else:
@@ -95,7 +97,9 @@ def test_a_number_that_is_not_finite_is_refused_by_its_exact_path(case: tuple[An
     with pytest.raises(NotEncodable) as refused:
         encode(value)
     assert refused.value.path == path
-    assert str(refused.value) == f"{path}: NaN and infinity have no JSON form; send null or a string"
+    assert (
+        str(refused.value) == f"{path}: NaN and infinity have no JSON form; send null or a string"
+    )
 
 
 @attrs.define

@@ -103,7 +103,13 @@ def test_other_files_are_not_steps(root: Path, name: str) -> None:
 
 
 def test_files_come_in_the_order_of_folders_and_names(root: Path) -> None:
-    names = ["src/b/a_step.py", "src/a/b_step.py", "src/a/a_step.py", "src/z_step.py", "steps/a_step.py"]
+    names = [
+        "src/b/a_step.py",
+        "src/a/b_step.py",
+        "src/a/a_step.py",
+        "src/z_step.py",
+        "steps/a_step.py",
+    ]
     for name in names:
         write(root, name)
     found = [path.relative_to(root).as_posix() for path in find_step_files(root)]

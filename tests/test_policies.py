@@ -143,7 +143,10 @@ def test_the_cool_down_doubles_with_each_failed_probe_up_to_its_cap(policy: Rest
 
 @given(POLICIES, TIMES, st.integers(0, 10), st.booleans())
 def test_decisions_are_finite_and_not_negative(
-    policy: RestartPolicy, crashes: list[float], failed_probes: int, was_probe: bool  # noqa: FBT001
+    policy: RestartPolicy,
+    crashes: list[float],
+    failed_probes: int,
+    was_probe: bool,  # noqa: FBT001
 ) -> None:
     verdict = policy.after_crash(crashes, failed_probes, was_probe=was_probe)
     wait = verdict.wait if isinstance(verdict, Restart) else verdict.cool_down

@@ -140,6 +140,9 @@ class Crew(Generic[T]):
                     self._summon()
                     try:
                         await self._work(hand, lane, item)
+                    except BaseException:
+                        self.stop()  # nobody begins anything in a scope that is ending
+                        raise
                     finally:
                         self._mailbox.done(lane)
                     served += 1

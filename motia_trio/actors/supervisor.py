@@ -13,6 +13,7 @@ import trio
 from attrs import frozen
 
 from motia_trio.errors import StepQuarantined
+from motia_trio.failures import tell_error
 from motia_trio.policies import Quarantine, RestartPolicy
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ class _Keeper:
         """Wait as the policy says. Gives whether the next life is a probe."""
         self.crashes += 1
         supervisor = self._supervisor
-        self.last_error = f"{type(error).__name__}: {error}"
+        self.last_error = tell_error(error).error
         self._times = [*self._times[-supervisor.policy.max_restarts :], trio.current_time()]
         if was_probe:
             self.failed_probes += 1

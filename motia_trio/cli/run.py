@@ -15,7 +15,7 @@ from motia_trio.app import App
 from motia_trio.cli.sources import settings_from
 from motia_trio.errors import LoadFailed, SettingInvalid
 from motia_trio.observe import JsonFormatter, TextFormatter
-from motia_trio.service import open_runtime
+from motia_trio.service import open_runtime, sole_error
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -57,7 +57,7 @@ def run_project(directory: str, flags: Mapping[str, Any]) -> int:
 
 async def _serve(app: App, bind: str) -> None:
     stop = trio.Event()
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    with sole_error(), trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
             async with open_runtime(app, http=bind) as service:
                 nursery.start_soon(_watch, signals, service, stop)

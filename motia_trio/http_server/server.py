@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import warnings
 from typing import TYPE_CHECKING, cast
 
@@ -37,26 +38,34 @@ async def listen(
         SettingInvalid: ``bind`` is not ``host:port``.
         OSError: the address cannot be had: in use, not this machine's, or not permitted.
     """
-    host, _, port = bind.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:
-        raise SettingInvalid(f"http = {bind!r}: expected host:port, such as 127.0.0.1:3111")
     config = Config()
-    config.bind = [bind]
+    config.bind = [f"fd://{_bound_socket(bind).detach()}"]
     config.accesslog = None
     config.errorlog = logging.getLogger("motia_trio.hypercorn")
     config.include_server_header = False
     config.graceful_timeout = drain
-    config.websocket_ping_interval = None
+    async with trio.open_nursery() as nursery:
+        urls = cast(
+            "list[str]",
+            await nursery.start(_serve, cast("ASGIFramework", app), config, stop),
+        )
+        task_status.started(urls[0])
+
+
+def _bound_socket(bind: str) -> socket.socket:
+    """A socket at ``"host:port"``. Ours and not hypercorn's, which leaves one open that it cannot
+    bind, and wraps the reason in groups.
+    """
+    host, _, port = bind.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise SettingInvalid(f"http = {bind!r}: expected host:port, such as 127.0.0.1:3111")
+    host = host.removeprefix("[").removesuffix("]")
     try:
-        async with trio.open_nursery() as nursery:
-            urls = cast(
-                "list[str]",
-                await nursery.start(_serve, cast("ASGIFramework", app), config, stop),
-            )
-            task_status.started(urls[0])
-    except BaseExceptionGroup as group:
-        _raise_bind_error(group, bind)
-        raise
+        family = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, int(port)), family=family)
+    except OSError as error:
+        reason = (error.strerror or str(error)).partition(" (while")[0]
+        raise type(error)(error.errno, f"cannot listen on {bind}: {reason}") from None
 
 
 async def _serve(
@@ -68,16 +77,3 @@ async def _serve(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="hypercorn")
         await serve(app, config, shutdown_trigger=stop.wait, mode="asgi", task_status=task_status)
-
-
-def _raise_bind_error(group: BaseExceptionGroup[BaseException], bind: str) -> None:
-    """Raise the one OSError of a group that says why an address could not be had."""
-    found, rest = group.split(OSError)
-    while found is not None:
-        error = found.exceptions[0]
-        if not isinstance(error, BaseExceptionGroup):
-            assert isinstance(error, OSError)
-            if rest is None:
-                raise type(error)(error.errno, f"cannot listen on {bind}: {error.strerror}") from None
-            return
-        found = error

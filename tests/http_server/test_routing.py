@@ -164,7 +164,11 @@ class Plain:
 
 
 @settings(deadline=None, max_examples=400)
-@given(st.lists(st.builds(Plain, METHODS, PATTERNS), max_size=6, unique_by=lambda r: r.shape), METHODS, PATHS)
+@given(
+    st.lists(st.builds(Plain, METHODS, PATTERNS), max_size=6, unique_by=lambda r: r.shape),
+    METHODS,
+    PATHS,
+)
 def test_routes_find_what_a_plain_search_finds(plain: list[Plain], method: str, path: str) -> None:
     found = Routes((route.method, route.pattern, route) for route in plain).find(method, path)
     matches = [(route, made) for route in plain if (made := route.match(path)) is not None]
@@ -180,7 +184,8 @@ def test_routes_find_what_a_plain_search_finds(plain: list[Plain], method: str, 
         assert found.params == params
     elif matches:
         allowed = {route.method for route, _ in matches} | {"OPTIONS"}
-        assert found == NoMethod(tuple(sorted(allowed | ({"HEAD"} & {"HEAD"} if "GET" in allowed else set()))))
+        allowed |= {"HEAD"} if "GET" in allowed else set()
+        assert found == NoMethod(tuple(sorted(allowed)))
     else:
         assert found is None
 

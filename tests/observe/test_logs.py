@@ -101,7 +101,11 @@ EVENTS: list[tuple[Event, str, list[str]]] = [
     (ActorRecovered("Ship"), "WARNING", ["out of quarantine"]),
     (TopicUnlisted("Ship", "t", ["u"]), "WARNING", ["'t'", "enqueues", 'listed=["u"]']),
     (TopicUnheard("t", "Ship", TRACE), "WARNING", ["no step listens to 't'", "nothing was stored"]),
-    (StoreFailed("Ship", TRACE, "m", "disk full"), "ERROR", ["settle", "disk full", "message_id=m"]),
+    (
+        StoreFailed("Ship", TRACE, "m", "disk full"),
+        "ERROR",
+        ["settle", "disk full", "message_id=m"],
+    ),
 ]
 
 
@@ -172,9 +176,7 @@ def test_a_step_with_a_space_in_its_name_is_quoted() -> None:
 def test_text_values_that_are_not_plain_are_quoted() -> None:
     fields = {"a": "two words", "b": "", "c": 'say "hi"', "d": "k=v", "e": {"x": [1]}, "f": None}
     line = TextFormatter().format(record("m", fields=fields))
-    assert line.endswith(
-        r'm a="two words" b="" c="say \"hi\"" d="k=v" e={"x":[1]} f=null'
-    )
+    assert line.endswith(r'm a="two words" b="" c="say \"hi\"" d="k=v" e={"x":[1]} f=null')
 
 
 def test_records_of_others_are_written_with_their_logger_and_exception() -> None:
@@ -196,9 +198,13 @@ def test_a_value_without_a_json_form_is_told_by_its_repr(value: object) -> None:
     assert json.dumps(repr(value)) in TextFormatter().format(made)
 
 
-ANYTHING = st.text(st.characters(codec="utf-8"), max_size=12) | st.text("a \n\r\t\0\x1b=\"'", max_size=8)
-FIELDS = st.dictionaries(st.text("abc_", min_size=1, max_size=5), ANYTHING | st.floats() | st.none())
-# `with the line` in these tests is what splits a file into lines: not \u2028, which json leaves be
+ANYTHING = st.text(st.characters(codec="utf-8"), max_size=12) | st.text(
+    "a \n\r\t\0\x1b=\"'", max_size=8
+)
+FIELDS = st.dictionaries(
+    st.text("abc_", min_size=1, max_size=5), ANYTHING | st.floats() | st.none()
+)
+# what ends a line for those who read logs; not \u2028, which JSON allows
 BREAKS = re.compile(r"[\r\n\v\f]")
 
 

@@ -175,9 +175,7 @@ async def test_a_bad_request_gets_its_answer_and_the_next_one_too(
         return {"status": 200, "body": "fine"} if req.body == "good" else handler(req.body)
 
     function = careful_in_a_thread if handler.__name__.endswith("thread") else careful
-    bad = step(
-        http("POST", "/bad", config={"handler": {"timeout": TIMEOUT}}), name="Bad"
-    )(function)
+    bad = step(http("POST", "/bad", config={"handler": {"timeout": TIMEOUT}}), name="Bad")(function)
     notebook = Notebook()
     async with open_runtime(App([bad]), observers=[notebook]) as rt:
         transport = httpx.ASGITransport(rt.asgi)

@@ -111,15 +111,17 @@ def test_the_step_remembers_its_dialect_for_the_one_quirk_that_needs_it(
 
 
 def test_first_dialect_keys_and_triggers_mix() -> None:
-    step = parse({
-        "name": "A",
-        "type": "api",
-        "path": "/a",
-        "method": "GET",
-        "subscribes": ["x", "y"],
-        "cron": "@hourly",
-        "triggers": [{"type": "queue", "topic": "z"}, http("PUT", "/b")],
-    })
+    step = parse(
+        {
+            "name": "A",
+            "type": "api",
+            "path": "/a",
+            "method": "GET",
+            "subscribes": ["x", "y"],
+            "cron": "@hourly",
+            "triggers": [{"type": "queue", "topic": "z"}, http("PUT", "/b")],
+        }
+    )
     assert [t.kind for t in step.triggers] == ["http", "queue", "queue", "cron", "queue", "http"]
     assert [t.topic for t in step.triggers if isinstance(t, QueueTrigger)] == ["x", "y", "z"]
 
@@ -216,7 +218,13 @@ def test_a_noop_step_has_no_triggers_and_needs_no_handler() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "timeout", "concurrency"),
-    [("http", 30, 100), ("queue", 900, 10), ("cron", 900, 1), ("state", 900, 10), ("stream", 900, 10)],
+    [
+        ("http", 30, 100),
+        ("queue", 900, 10),
+        ("cron", 900, 1),
+        ("state", 900, 10),
+        ("stream", 900, 10),
+    ],
 )
 def test_limits_default_by_kind(kind: str, timeout: float, concurrency: int) -> None:
     limits = only_trigger(SAME[kind][0]).limits
@@ -260,11 +268,13 @@ def test_limits_come_from_infrastructure_or_from_config(
 def test_limits_of_a_trigger_win_over_those_of_its_step() -> None:
     of_step = {"handler": {"timeout": 10}, "queue": {"maxRetries": 1, "delaySeconds": 1}}
     of_trigger = {"queue": {"maxRetries": 2}}
-    step = parse({
-        "name": "A",
-        "infrastructure": of_step,
-        "triggers": [{**QUEUE, "infrastructure": of_trigger}, {**QUEUE, "topic": "u"}],
-    })
+    step = parse(
+        {
+            "name": "A",
+            "infrastructure": of_step,
+            "triggers": [{**QUEUE, "infrastructure": of_trigger}, {**QUEUE, "topic": "u"}],
+        }
+    )
     first, second = (trigger.limits for trigger in step.triggers)
     assert (first.timeout, first.retry.max_retries, first.delay) == (10, 2, 1)
     assert (second.timeout, second.retry.max_retries, second.delay) == (10, 1, 1)
@@ -299,11 +309,13 @@ class Config(BaseModel):
 
 def test_a_config_may_be_a_pydantic_object() -> None:
     config = Config(name="A", triggers=[ApiTrigger(path="/a", method="GET")])
-    assert parse(config) == parse({
-        "name": "A",
-        "flows": ["f"],
-        "triggers": [{"type": "api", "path": "/a", "method": "GET"}],
-    })
+    assert parse(config) == parse(
+        {
+            "name": "A",
+            "flows": ["f"],
+            "triggers": [{"type": "api", "path": "/a", "method": "GET"}],
+        }
+    )
 
 
 class Sparse(Config):
@@ -342,20 +354,20 @@ def test_any_part_of_a_config_may_be_a_pydantic_object() -> None:
 
 def test_an_error_names_file_key_value_and_what_was_expected() -> None:
     found = problems({"name": "A", "triggers": [{"type": "api", "path": "users", "method": "GET"}]})
-    assert found == [
-        "steps/a_step.py: triggers[0].path: 'users': a path begins with '/': '/users'"
-    ]
+    assert found == ["steps/a_step.py: triggers[0].path: 'users': a path begins with '/': '/users'"]
 
 
 def test_all_problems_of_a_config_are_reported_together() -> None:
-    found = problems({
-        "triggers": [
-            {"type": "apy", "path": "/"},
-            {"type": "queue"},
-            {**QUEUE, "infrastructure": {"handler": {"timeout": -1}}},
-        ],
-        "flows": 5,
-    })
+    found = problems(
+        {
+            "triggers": [
+                {"type": "apy", "path": "/"},
+                {"type": "queue"},
+                {**QUEUE, "infrastructure": {"handler": {"timeout": -1}}},
+            ],
+            "flows": 5,
+        }
+    )
     assert [text.split(": ")[1].split(" ")[0] for text in found] == [
         "name",
         "flows",
@@ -369,7 +381,10 @@ def test_all_problems_of_a_config_are_reported_together() -> None:
 @pytest.mark.xfail(strict=True, reason="bug: parse_step stops at the first ValueError of a trigger")
 def test_problems_of_two_triggers_are_reported_together() -> None:
     bad = {"type": "api", "method": "GET", "responseSchema": {"ok": {}}}
-    assert len(problems({"name": "A", "triggers": [{**bad, "path": "/a"}, {**bad, "path": "/b"}]})) == 2
+    assert (
+        len(problems({"name": "A", "triggers": [{**bad, "path": "/a"}, {**bad, "path": "/b"}]}))
+        == 2
+    )
 
 
 @pytest.mark.parametrize(
@@ -434,12 +449,14 @@ def test_a_lifespan_that_cannot_be_called_is_refused() -> None:
 
 
 def test_an_unknown_key_is_a_warning_with_the_nearest_known_one() -> None:
-    step = parse({
-        "name": "A",
-        "desciption": "d",
-        "triggers": [{**QUEUE, "config": {"maxRetrys": 1}}],
-        "xyzzy": 1,
-    })
+    step = parse(
+        {
+            "name": "A",
+            "desciption": "d",
+            "triggers": [{**QUEUE, "config": {"maxRetrys": 1}}],
+            "xyzzy": 1,
+        }
+    )
     assert step.warnings == (
         "unknown key 'desciption' is ignored; did you mean 'description'?",
         "unknown key 'xyzzy' is ignored",

@@ -104,7 +104,8 @@ def wrapped(*args: Any, **options: Any) -> Any:
     ],
 )
 def test_async_handlers_are_told_from_sync_ones_through_any_wrapping(
-    function: Callable[..., Any], is_async: bool  # noqa: FBT001
+    function: Callable[..., Any],
+    is_async: bool,  # noqa: FBT001
 ) -> None:
     assert inspect_handler(function).is_async is is_async
 

@@ -1,0 +1,260 @@
+"""A bounded mailbox with lanes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from trio.testing import MockClock
+
+from motia_trio.actors import Lane, Mailbox
+
+
+def mailbox(capacity: int = 10, **lanes: tuple[int, int]) -> Mailbox[Any]:
+    """A mailbox with lanes given as ``name=(limit, share)``; one wide lane ``a`` without any."""
+    return Mailbox(capacity, {n: Lane(*of) for n, of in (lanes or {"a": (99, 99)}).items()})
+
+
+async def test_entries_of_a_lane_come_out_in_the_order_they_went_in() -> None:
+    box = mailbox()
+    for item in "xyz":
+        assert box.offer("a", item)
+    assert [box.take() for _ in range(4)] == [("a", "x"), ("a", "y"), ("a", "z"), None]
+
+
+async def test_a_full_mailbox_refuses_and_counts_what_it_refused() -> None:
+    box = mailbox(2)
+    assert [box.offer("a", n) for n in range(4)] == [True, True, False, False]
+    statistics = box.statistics()
+    assert (statistics.used, statistics.received, statistics.refused) == (2, 2, 2)
+
+
+async def test_a_lane_that_has_its_share_leaves_room_for_the_others() -> None:
+    box = mailbox(4, a=(9, 2), b=(9, 4))
+    assert [box.offer("a", n) for n in range(3)] == [True, True, False]
+    assert (box.room("a"), box.room("b")) == (0, 2)
+    assert box.offer("b", 0)
+
+
+async def test_a_lane_at_its_limit_waits_while_others_are_served() -> None:
+    box = mailbox(10, a=(1, 9), b=(2, 9))
+    for n in range(3):
+        box.offer("a", n)
+        box.offer("b", n)
+    assert sorted(taken[0] for _ in range(6) if (taken := box.take())) == ["a", "b", "b"]
+    assert not box.takeable()
+    box.done("a")
+    assert box.take() == ("a", 1)
+
+
+async def test_lanes_are_served_in_turn() -> None:
+    box = mailbox(30, a=(99, 99), b=(99, 99), c=(99, 99))
+    for lane in "abc":
+        for n in range(3):
+            box.offer(lane, n)
+    lanes = [taken[0] for _ in range(9) if (taken := box.take())]
+    assert [set(lanes[at : at + 3]) for at in (0, 3, 6)] == [set("abc")] * 3
+
+
+async def test_only_bounds_what_is_in_hand_over_all_lanes() -> None:
+    box = mailbox(10, a=(9, 9), b=(9, 9))
+    box.offer("a", 1)
+    box.offer("b", 1)
+    assert box.take(only=1) is not None
+    assert box.take(only=1) is None
+    assert box.take(only=2) is not None
+
+
+async def test_a_place_can_be_kept_and_filled_or_given_back() -> None:
+    box = mailbox(2)
+    assert box.reserve("a")
+    assert box.reserve("a")
+    assert not box.reserve("a")
+    assert not box.offer("a", "late")
+    assert box.take() is None
+    box.fill("a", "kept")
+    box.free("a")
+    assert box.room("a") == 1
+    assert box.take() == ("a", "kept")
+
+
+async def test_an_entry_is_told_unless_its_lane_is_at_its_limit() -> None:
+    told: list[int] = []
+    box = mailbox(10, a=(1, 9))
+    box.on_entry = lambda: told.append(1)
+    box.offer("a", 1)
+    box.take()
+    box.offer("a", 2)
+    assert len(told) == 1
+    box.done("a")
+    box.offer("a", 3)
+    assert len(told) == 2
+
+
+async def test_draining_gives_all_that_waits_and_keeps_what_is_in_hand_and_reserved() -> None:
+    box = mailbox(10, a=(9, 9), b=(9, 9))
+    for n in range(3):
+        box.offer("a", n)
+    box.offer("b", 9)
+    box.take()
+    box.reserve("b")
+    left = box.waiting()
+    drained = box.drain()
+    assert [item for _, item in drained] == left
+    assert len(drained) == 3
+    assert (box.in_hand, box.statistics().used, box.waiting()) == (1, 1, [])
+
+
+async def test_the_oldest_age_is_that_of_the_entry_that_waits_longest(
+    autojump_clock: MockClock,
+) -> None:
+    box = mailbox(10, a=(9, 9), b=(9, 9))
+    assert box.statistics().oldest_age == 0
+    box.offer("b", 1)
+    await trio.sleep(5)
+    box.offer("a", 1)
+    await trio.sleep(2)
+    assert box.statistics().oldest_age == 7
+    box.take()
+    box.take()
+    assert box.statistics().oldest_age == 0
+
+
+async def test_the_peak_stays() -> None:
+    box = mailbox(5)
+    for n in range(3):
+        box.offer("a", n)
+    box.drain()
+    box.offer("a", 1)
+    assert (box.statistics().peak, box.statistics().used, box.statistics().capacity) == (3, 1, 5)
+
+
+async def test_lanes_can_be_asked_for() -> None:
+    box = mailbox(5, a=(1, 2))
+    assert (box.has("a"), box.has("b"), box.share("a")) == (True, False, 2)
+
+
+@pytest.mark.parametrize("capacity", [0, -1])
+def test_a_mailbox_without_room_is_refused(capacity: int) -> None:
+    with pytest.raises(ValueError, match=f"at least 1 entry, not {capacity}"):
+        mailbox(capacity)
+
+
+def test_a_lane_without_room_is_refused() -> None:
+    with pytest.raises(ValueError, match="limit"):
+        Lane(limit=0, share=1)
+    with pytest.raises(ValueError, match="share"):
+        Lane(limit=1, share=0)
+
+
+# the laws, after any run of operations
+
+LANES = st.dictionaries(
+    st.sampled_from("abc"),
+    st.builds(Lane, st.integers(1, 3), st.integers(1, 4)),
+    min_size=1,
+    max_size=3,
+)
+OPERATIONS = st.lists(
+    st.tuples(
+        st.sampled_from(
+            ["offer", "offer", "reserve", "fill", "free", "take", "take", "done", "drain"]
+        ),
+        st.integers(0, 2),
+    ),
+    max_size=60,
+)
+
+
+class Plain:
+    """What a mailbox should hold: lists of entries, and numbers."""
+
+    def __init__(self, capacity: int, lanes: dict[str, Lane]) -> None:
+        self.capacity = capacity
+        self.lanes = lanes
+        self.waiting: dict[str, list[int]] = {name: [] for name in lanes}
+        self.reserved = dict.fromkeys(lanes, 0)
+        self.in_hand = dict.fromkeys(lanes, 0)
+        self.received = self.refused = self.peak = 0
+
+    @property
+    def used(self) -> int:
+        return sum(map(len, self.waiting.values())) + sum(self.reserved.values())
+
+    def room(self, lane: str) -> int:
+        own = len(self.waiting[lane]) + self.reserved[lane]
+        return max(0, min(self.capacity - self.used, self.lanes[lane].share - own))
+
+    def note_peak(self) -> None:
+        self.peak = max(self.peak, self.used)
+
+    def takeable(self) -> set[str]:
+        return {n for n in self.lanes if self.waiting[n] and self.in_hand[n] < self.lanes[n].limit}
+
+
+def step(box: Mailbox[int], plain: Plain, operation: str, lane: str, item: int) -> None:
+    """Do one operation to both, and check what it gives."""
+    room = plain.room(lane)
+    match operation:
+        case "offer":
+            assert box.offer(lane, item) is (room > 0)
+            if room:
+                plain.waiting[lane].append(item)
+            plain.received += room > 0
+            plain.refused += room == 0
+        case "reserve":
+            assert box.reserve(lane) is (room > 0)
+            plain.reserved[lane] += room > 0
+        case "fill" if plain.reserved[lane]:
+            box.fill(lane, item)
+            plain.reserved[lane] -= 1
+            plain.waiting[lane].append(item)
+            plain.received += 1
+        case "free" if plain.reserved[lane]:
+            box.free(lane)
+            plain.reserved[lane] -= 1
+        case "take":
+            ready = plain.takeable()
+            if (taken := box.take()) is None:
+                assert not ready
+            else:
+                assert taken[0] in ready
+                assert taken[1] == plain.waiting[taken[0]].pop(0)
+                plain.in_hand[taken[0]] += 1
+        case "done" if plain.in_hand[lane]:
+            box.done(lane)
+            plain.in_hand[lane] -= 1
+        case "drain":
+            expected = [(name, each) for name, items in plain.waiting.items() for each in items]
+            assert box.drain() == expected
+            for items in plain.waiting.values():
+                items.clear()
+    plain.note_peak()
+
+
+@settings(deadline=None)
+@given(st.integers(1, 6), LANES, OPERATIONS)
+def test_any_run_of_operations_keeps_the_laws(
+    capacity: int, lanes: dict[str, Lane], operations: list[tuple[str, int]]
+) -> None:
+    async def main() -> None:
+        box, plain = Mailbox[int](capacity, lanes), Plain(capacity, lanes)
+        names = list(lanes)
+        for item, (operation, which) in enumerate(operations):
+            step(box, plain, operation, names[which % len(names)], item)
+            statistics = box.statistics()
+            assert statistics.used == plain.used <= capacity
+            assert (statistics.received, statistics.refused) == (plain.received, plain.refused)
+            assert statistics.peak == plain.peak
+            assert box.in_hand == sum(plain.in_hand.values())
+            assert box.takeable() == bool(plain.takeable())
+            assert sorted(box.waiting()) == sorted(sum(plain.waiting.values(), []))
+            for name, lane in lanes.items():
+                assert box.room(name) == plain.room(name)
+                assert len(plain.waiting[name]) + plain.reserved[name] <= lane.share
+                assert plain.in_hand[name] <= lane.limit
+
+    trio.run(main, clock=MockClock())
