@@ -134,14 +134,16 @@ def main() -> None:
                 for _ in range(options.rounds)
             ]
             reference, mine = [a[0] for a, _ in pairs], [b[0] for _, b in pairs]
-            rows.append((
-                str(connections),
-                spread(reference),
-                spread(mine),
-                spread(ratios(mine, reference), 2),
-                spread([a[1] for a, _ in pairs], 1),
-                spread([b[1] for _, b in pairs], 1),
-            ))
+            rows.append(
+                (
+                    str(connections),
+                    spread(reference),
+                    spread(mine),
+                    spread(ratios(mine, reference), 2),
+                    spread([a[1] for a, _ in pairs], 1),
+                    spread([b[1] for _, b in pairs], 1),
+                )
+            )
     print("requests a second, median (range)\n")
     print_table(rows)
 

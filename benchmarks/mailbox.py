@@ -3,11 +3,11 @@
     python benchmarks/mailbox.py [--messages N] [--rounds N]
 
 The reference is what a Trio program would write by hand: ``await send`` and ``await receive`` on
-a memory channel of the same capacity, with a ``move_on_after`` around a no-op handler for each
+a memory channel of the same capacity, with a ``move_on_after`` around the handler for each
 message. Ours is a ``Mailbox`` and a ``Crew``: the entry is offered, a hand takes it, gives it a
 deadline, drives the handler and lifts the deadline. A deadline costs something only for a handler
-that waits, so both are also measured with one that does (``sleep(0)``). Both in turns in one process. Then: what an
-idle actor of a running runtime costs in memory.
+that waits, so both are measured with one that does nothing and with one that waits once. Both in
+turns in one process. Then: what an idle actor of a running runtime costs in memory.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ async def ours(messages: int, handler: Handler) -> float:
     done = trio.Event()
     count = 0
 
-    async def work(hand: Hand, lane: str, message: int) -> None:
+    async def work(hand: Hand, message: int) -> None:
         nonlocal count
         hand.bind(trio.current_time() + TIMEOUT)
         await drive(handler(message), hand.arm)

@@ -81,13 +81,15 @@ def main() -> None:
             imports.append(seconds([sys.executable, "-c", "import trio, hypercorn.trio, pydantic"]))
             helps.append(seconds([sys.executable, "-m", "motia_trio", "--help"]))
             ready.append(seconds_to_ready(project))
-    print_table([
-        ("seconds", "median (range)"),
-        ("an interpreter that does nothing", spread(bare, 3)),
-        ("imports trio, hypercorn, pydantic", spread(imports, 3)),
-        ("motia-trio --help", spread(helps, 3)),
-        ("start to ready, 50 steps", spread(ready, 3)),
-    ])
+    print_table(
+        [
+            ("seconds", "median (range)"),
+            ("an interpreter that does nothing", spread(bare, 3)),
+            ("imports trio, hypercorn, pydantic", spread(imports, 3)),
+            ("motia-trio --help", spread(helps, 3)),
+            ("start to ready, 50 steps", spread(ready, 3)),
+        ]
+    )
 
 
 if __name__ == "__main__":

@@ -25,6 +25,6 @@ autodoc_typehints_format = "short"
 nitpicky = True
 nitpick_ignore_regex = [
     (r"py:.*", r"(?!motia_trio\b).*"),
-    # what the helpers http(), queue()… make: to be put into step(), and otherwise no concern of yours
+    # what the helpers http(), queue()… make: to be put into step(), and no more
     (r"py:class", r"motia_trio\.steps\.raw\..*"),
 ]

@@ -6,14 +6,14 @@ import inspect
 from contextlib import asynccontextmanager
 from math import inf
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import trio
-from attrs import define, field
 
-from motia_trio.actors import Crew, Hand, Lane, Mailbox, Reply, drive, in_thread
+from motia_trio.actors import Crew, Hand, Mailbox, drive, in_thread
 from motia_trio.context import Context, TriggerInfo
 from motia_trio.data import wrap
+from motia_trio.entries import Ask, Entry, Running, lanes_of
 from motia_trio.errors import (
     Closed,
     HandlerFailed,
@@ -22,20 +22,11 @@ from motia_trio.errors import (
     StepCrashed,
     TimedOut,
 )
-from motia_trio.events import AskFailed, AttemptFailed, DeadLettered, Refused, StoreFailed
+from motia_trio.events import AskFailed, Refused
 from motia_trio.failures import leaves, tell_error
-from motia_trio.messages import (
-    Ack,
-    Bury,
-    Delivery,
-    Failure,
-    GiveBack,
-    Outcome,
-    Retry,
-    new_trace_id,
-)
+from motia_trio.messages import new_trace_id
 from motia_trio.router import HOP_LIMIT
-from motia_trio.steps import HttpTrigger, QueueTrigger
+from motia_trio.settling import Settler
 from motia_trio.warden import GRACE
 
 if TYPE_CHECKING:
@@ -43,38 +34,11 @@ if TYPE_CHECKING:
 
     from motia_trio.actors import Life, MailboxStatistics
     from motia_trio.data import Request
+    from motia_trio.messages import Delivery
     from motia_trio.shared import Shared
-    from motia_trio.steps import Step, Trigger
+    from motia_trio.steps import Handler, Step
 
-__all__ = ["Ask", "Running", "StepActor"]
-
-# seconds that a settle, which nothing else may cut short, may take
-SETTLE_LIMIT = 10.0
-
-
-@define(eq=False)
-class Ask:
-    """A request that somebody waits for. ``deadline`` is a Trio time."""
-
-    trigger: int
-    request: Request
-    trace_id: str
-    deadline: float
-    reply: Reply[Any] = field(factory=Reply)
-
-
-Entry: TypeAlias = Delivery | Ask
-
-
-@define(eq=False)
-class Running:
-    """One attempt in hand: ``started`` and ``bound`` (when it is cancelled) are Trio times."""
-
-    trace_id: str
-    started: float
-    bound: float
-    ask: Ask | None
-    told_again_at: float = 0.0
+__all__ = ["StepActor"]
 
 
 class StepActor:
@@ -82,15 +46,15 @@ class StepActor:
 
     __slots__ = (
         "_crew", "_handler", "_infos", "_life", "_limiter", "_mailbox", "_open", "_resources",
-        "_retry_at", "_running", "_shared", "_stop", "name", "step",
+        "_retry_at", "_running", "_settler", "_shared", "_stop", "name", "step",
     )  # fmt: skip
 
-    def __init__(self, step: Step, shared: Shared) -> None:
-        assert step.handler is not None
+    def __init__(self, step: Step, handler: Handler, shared: Shared) -> None:
         self.step = step
         self.name = step.name
         self._shared = shared
-        self._handler = step.handler
+        self._handler = handler
+        self._settler = Settler(step, shared)
         self._infos = [TriggerInfo.of(trigger, i) for i, trigger in enumerate(step.triggers)]
         self._crew: Crew[Entry] | None = None
         self._life: Life | None = None
@@ -99,7 +63,7 @@ class StepActor:
         self._retry_at = 0.0
         self._stop = trio.Event()
         self._running: dict[Hand, Running] = {}
-        lanes = _lanes(step, shared.mailbox)
+        lanes = lanes_of(step, shared.mailbox)
         self._mailbox: Mailbox[Entry] = Mailbox(shared.mailbox, lanes)
         # threads of its own: a step whose threads hang does not take the others' threads
         self._limiter = (
@@ -182,8 +146,9 @@ class StepActor:
         return list(self._running.values())
 
     def answer_late(self) -> float:
-        """Answer the requests whose handler is over its bound and resists, and those that waited
-        over theirs. Gives the Trio time of the next bound, infinite if there is none.
+        """Answer the requests that have waited over their bound, begun or not.
+
+        Gives the Trio time of the next bound, infinite if there is none.
         """
         late = trio.current_time() - GRACE
         asks = [running.ask for running in self._running.values() if running.ask is not None]
@@ -202,20 +167,19 @@ class StepActor:
 
     async def run(self, life: Life) -> None:
         """Live: enter the step's lifespan, work off the mailbox, leave. A crash raises."""
-        async with self._lifespan():
-            async with trio.open_nursery() as nursery:
-                self._life = life
-                self._crew = Crew(self._mailbox, self._work)
-                if life.probing:
-                    self._crew.only = 1
-                self._open = not self._stop.is_set()
-                self._crew.start(nursery)
-                life.started()
-                self._shared.feeder.look(self.name)
-                try:
-                    await self._stop.wait()
-                finally:
-                    self._crew.stop()
+        async with self._lifespan(), trio.open_nursery() as nursery:
+            self._life = life
+            self._crew = Crew(self._mailbox, self._work)
+            if life.probing:
+                self._crew.only = 1
+            self._open = not self._stop.is_set()
+            self._crew.start(nursery)
+            life.started()
+            self._shared.feeder.look(self.name)
+            try:
+                await self._stop.wait()
+            finally:
+                self._crew.stop()
 
     def stop(self) -> None:
         """Take nothing more; what is in hand goes on to its end."""
@@ -236,7 +200,7 @@ class StepActor:
                 entry.reply.fail(refusal)
                 self._shared.activity.leave()
             else:
-                await self._settle(entry, GiveBack())
+                await self._settler.give_back(entry)
 
     @asynccontextmanager
     async def _lifespan(self) -> AsyncIterator[None]:
@@ -250,7 +214,8 @@ class StepActor:
                 f"lifespan(ctx) of step {self.name!r} must give an async context manager, not a "
                 f"{type(scope).__qualname__}; put @contextlib.asynccontextmanager above it"
             )
-        async with scope as self._resources:
+        async with scope as resources:
+            self._resources = resources
             try:
                 yield
             finally:
@@ -258,7 +223,7 @@ class StepActor:
 
     # one entry
 
-    async def _work(self, hand: Hand, lane: str, entry: Entry) -> None:
+    async def _work(self, hand: Hand, entry: Entry) -> None:
         """Run the handler once and settle. Raises only for a crash of the actor."""
         self._shared.feeder.taken(self.name)
         now = trio.current_time()
@@ -272,7 +237,9 @@ class StepActor:
         else:
             message = entry.message
             if message.hops > HOP_LIMIT:
-                await self._bury(entry, f"stopped after a chain of {HOP_LIMIT} hops: a loop?")
+                await self._settler.bury(
+                    entry, f"stopped after a chain of {HOP_LIMIT} hops: a loop?"
+                )
                 return
             bound = now + self.step.triggers[entry.trigger].limits.timeout
             input, hops, trace_id = wrap(message.data), message.hops, message.trace_id
@@ -325,7 +292,13 @@ class StepActor:
         return result
 
     async def _judge(
-        self, entry: Entry, running: Running, result: Any, error: BaseException | None, *, late: bool
+        self,
+        entry: Entry,
+        running: Running,
+        result: Any,
+        error: BaseException | None,
+        *,
+        late: bool,
     ) -> None:
         """Settle an attempt by how it ended. Raises what must end the actor, or pass through it."""
         if error is None and (not late or self._limiter is not None):
@@ -341,20 +314,25 @@ class StepActor:
             raise error
         if late and not (stubborn or any(isinstance(leaf, SystemExit) for leaf in ended)):
             bound = self.step.triggers[entry.trigger].limits.timeout
-            error = TimedOut(f"ran longer than {bound:g} s; raise handler.timeout or split the step")
+            error = TimedOut(
+                f"ran longer than {bound:g} s; raise handler.timeout or split the step"
+            )
             ended = []
-        assert error is not None
+        if error is None:  # a stubborn one without an error cannot be
+            return
         await self._fail(entry, running, error, late=late)
         if ended or stubborn:
             told = tell_error(error)
-            raise StepCrashed(f"handler of step {self.name!r} ended its actor: {told.error}") from error
+            raise StepCrashed(
+                f"handler of step {self.name!r} ended its actor: {told.error}"
+            ) from error
 
     async def _succeed(self, entry: Entry, result: Any) -> None:
         if isinstance(entry, Ask):
             entry.reply.set(result)
             self._shared.activity.leave()
         else:
-            await self._settle(entry, Ack())
+            await self._settler.done(entry)
         if self._life is not None and self._life.probing:
             self._life.proven()
             if self._crew is not None:
@@ -369,7 +347,7 @@ class StepActor:
             entry.reply.fail(kind(f"step {self.name!r} {words}"))
             self._shared.activity.leave()
         else:
-            await self._settle(entry, GiveBack())
+            await self._settler.give_back(entry)
 
     async def _fail(
         self, entry: Entry, running: Running, error: BaseException, *, late: bool
@@ -386,85 +364,9 @@ class StepActor:
             entry.reply.fail((TimedOut if late else HandlerFailed)(f"step {step.name!r} failed"))
             shared.activity.leave()
             return
-        policy = step.triggers[entry.trigger].limits.retry
-        now = shared.clock.now()
-        failure = Failure(
-            attempt=entry.attempt,
-            started_at=now - (trio.current_time() - running.started),
-            ended_at=now,
-            error=told.error,
-            where=told.where,
-            traceback=told.traceback,
-        )
-        wait = policy.wait_after(entry.attempt, shared.random.random())
-        shared.observers.tell(
-            AttemptFailed(
-                step=step.name,
-                source=step.source,
-                trace_id=entry.message.trace_id,
-                message_id=entry.message.id,
-                topic=entry.message.topic,
-                attempt=entry.attempt,
-                attempts=policy.attempts,
-                error=told.error,
-                where=told.where,
-                traceback=told.traceback,
-                retry_in=wait,
-            )
-        )
-        if wait is None:
-            await self._bury(entry, f"failed {entry.attempt} times; last: {told.error}", failure)
-        else:
-            await self._settle(entry, Retry(shared.clock.now() + wait, failure))
-
-    async def _bury(
-        self, delivery: Delivery, reason: str, failure: Failure | None = None
-    ) -> None:
-        message = delivery.message
-        if await self._settle(delivery, Bury(reason, failure)):
-            self._shared.observers.tell(
-                DeadLettered(
-                    self.name, self.step.source, message.trace_id, message.id, message.topic, reason
-                )
-            )
-
-    async def _settle(self, delivery: Delivery, outcome: Outcome) -> bool:
-        """Tell the store how it ended, shielded. Gives False if the store could not keep it."""
-        shared = self._shared
-        try:
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + SETTLE_LIMIT) as scope:
-                await shared.store.settle(delivery, outcome, shared.clock.now())
-            problem = f"no answer in {SETTLE_LIMIT:g} s" if scope.cancelled_caught else None
-        except OSError as error:
-            problem = tell_error(error).error
-        shared.activity.leave()
-        if problem is not None:
-            message = delivery.message
-            shared.observers.tell(StoreFailed(self.name, message.trace_id, message.id, problem))
-            return False
-        if isinstance(outcome, Retry):
-            shared.feeder.due_later(outcome.due_at)
-        elif delivery.fifo is not None or isinstance(outcome, GiveBack):
-            shared.feeder.stored(self.name)
-        return True
+        took = trio.current_time() - running.started
+        await self._settler.fail(entry, told, started_at=shared.clock.now() - took)
 
 
 def _is_cancelled() -> bool:
     return trio.current_effective_deadline() == float("-inf")
-
-
-def _lanes(step: Step, capacity: int) -> dict[str, Lane]:
-    """One lane for each kind of entry that the step's triggers bring.
-
-    Where both come, deliveries may fill half of the mailbox: they can wait in the store, and a
-    request cannot.
-    """
-    http = [t.limits.concurrency for t in step.triggers if isinstance(t, HttpTrigger)]
-    queues = [t.limits.concurrency for t in step.triggers if isinstance(t, QueueTrigger)]
-    lanes: dict[str, Lane] = {}
-    if http:
-        lanes["http"] = Lane(limit=max(http), share=capacity)
-    if queues:
-        share = max(1, capacity // 2) if http else capacity
-        lanes["queue"] = Lane(limit=max(queues), share=share)
-    return lanes

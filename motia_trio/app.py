@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -12,6 +11,7 @@ from motia_trio.settings import Settings
 from motia_trio.steps import HttpTrigger, QueueTrigger, Step, StepDefinition
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterable, Iterator, Sequence
 
 __all__ = ["App"]
@@ -35,7 +35,7 @@ class App:
         root: str | os.PathLike[str] | None = None,
         **settings: Any,
     ) -> None:
-        self.root = os.path.abspath(root if root is not None else Path.cwd())
+        self.root = str(Path(root if root is not None else ".").absolute())
         self.settings = Settings.of("App", settings)
         self.steps = tuple(_model(item) for item in steps)
         problems = [*_clashes(self.steps), *_unmet(self.steps)]
@@ -103,8 +103,9 @@ def _shape(path: str) -> str:
 
 
 def _unmet(steps: Sequence[Step]) -> Iterator[Problem]:
-    """What a step asks for and this version does not do: refused, because without it the step
-    would do something else than it says.
+    """What a step asks for and this version does not do.
+
+    It is refused, because without it the step would do something else than it says.
     """
     for step in steps:
         for index, trigger in enumerate(step.triggers):

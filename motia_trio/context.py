@@ -17,7 +17,6 @@ from motia_trio.router import Outgoing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
-    from datetime import datetime
 
     from motia_trio.shared import Shared
     from motia_trio.steps import Step, Trigger
@@ -253,9 +252,7 @@ class Context:
     def logger(self) -> Logger:
         """The logger of this invocation."""
         if self._logger is None:
-            self._logger = Logger(
-                self._shared, self._step.name, self.trace_id, thread=self._thread
-            )
+            self._logger = Logger(self._shared, self._step.name, self.trace_id, thread=self._thread)
         return self._logger
 
     @property

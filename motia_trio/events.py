@@ -208,6 +208,7 @@ class Observer(Protocol):
 
     def observe(self, event: Event, /) -> None:
         """Take note of one event."""
+        ...
 
 
 class Observers:

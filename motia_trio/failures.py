@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sysconfig
 import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attrs import field, frozen
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Told", "leaves", "tell_error"]
 
-_OURS = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_OURS = str(Path(__file__).parent) + os.sep
 _LIBRARIES = tuple({
     path + os.sep
     for key in ("stdlib", "platstdlib", "purelib", "platlib")

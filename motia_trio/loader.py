@@ -34,20 +34,22 @@ def load_steps(root: Path, folders: Sequence[str] = FOLDERS) -> list[Step]:
         LoadFailed: the folder is not there, holds no steps, or some file does not load; then with
             every problem of every file.
     """
-    root = Path(os.path.abspath(root))
+    root = root.absolute()
     if not root.is_dir():
         what = "is not a folder" if root.exists() else "no such folder"
         raise LoadFailed([Problem(str(root), what)])
     files = list(find_step_files(root, folders))
     if not files:
         below = " and ".join(f"{folder}/" for folder in folders)
-        raise LoadFailed([
-            Problem(
-                str(root),
-                f"no steps found: looked below {below} for files named *_step.py, *.step.py "
-                "or *-step.py",
-            )
-        ])
+        raise LoadFailed(
+            [
+                Problem(
+                    str(root),
+                    f"no steps found: looked below {below} for files named *_step.py, *.step.py "
+                    "or *-step.py",
+                )
+            ]
+        )
     _make_importable(root)
     steps: list[Step] = []
     problems: list[Problem] = []
@@ -81,9 +83,14 @@ def _load(path: Path, root: Path) -> Step:
             raise LoadFailed([Problem(source, f"a step file holds one step, not {names}")])
         return made[0].step.placed_at(source)
     if not hasattr(module, "config"):
-        raise LoadFailed([
-            Problem(source, "has no config; a step file defines config = {…} and handler(input, ctx)")
-        ])
+        raise LoadFailed(
+            [
+                Problem(
+                    source,
+                    "has no config; a step file defines config = {…} and handler(input, ctx)",
+                )
+            ]
+        )
     handler: Any = getattr(module, "handler", None)
     if isinstance(handler, StepDefinition):
         return handler.step.placed_at(source)
@@ -98,8 +105,8 @@ def _import(path: Path, source: str, root: Path) -> ModuleType:
     stem = "".join(char if char.isalnum() else "_" for char in path.name.removesuffix(".py"))
     name = f"motia_step_{stem}_{digest}"
     spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
+    if spec is None or spec.loader is None:
+        raise LoadFailed([Problem(source, "is not a Python file")])
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
@@ -111,9 +118,9 @@ def _import(path: Path, source: str, root: Path) -> ModuleType:
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         told = tell_error(error, str(root))
-        raise LoadFailed([
-            Problem(source, f"could not be imported: {told.error} ({told.where})")
-        ]) from error
+        raise LoadFailed(
+            [Problem(source, f"could not be imported: {told.error} ({told.where})")]
+        ) from error
     return module
 
 

@@ -27,7 +27,6 @@ from motia_trio.events import (
 from motia_trio.failures import tell_error
 from motia_trio.feeder import Feeder
 from motia_trio.messages import new_trace_id
-from motia_trio.policies import RestartPolicy
 from motia_trio.router import Router
 from motia_trio.shared import Shared
 from motia_trio.store import Counts, store_at
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from motia_trio.data import Request
     from motia_trio.events import Observer
     from motia_trio.messages import DeadLetter
+    from motia_trio.policies import RestartPolicy
     from motia_trio.settings import Settings
     from motia_trio.store import Store
 
@@ -92,9 +92,7 @@ class DeadLetters:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def list(
-        self, *, step: str | None = None, topic: str | None = None
-    ) -> Sequence[DeadLetter]:
+    def list(self, *, step: str | None = None, topic: str | None = None) -> Sequence[DeadLetter]:
         """Tell them, oldest first, of one step or topic or of all."""
         return self._store.dead_letters(step=step, topic=topic)
 
@@ -136,9 +134,7 @@ class Runtime:
                     watchers.cancel_scope.cancel()
             finally:
                 self._state = "stopped"
-                with trio.CancelScope(
-                    shield=True, deadline=trio.current_time() + FLUSH_LIMIT
-                ):
+                with trio.CancelScope(shield=True, deadline=trio.current_time() + FLUSH_LIMIT):
                     for actor in self._actors.values():
                         await actor.give_back(Closed("the service is stopping"))
 
@@ -151,8 +147,11 @@ class Runtime:
             message_limit=self.settings.message_limit,
             observers=self._observers,
         )
-        steps = [step for step in self.app.steps if step.triggers]
-        self._actors = {step.name: StepActor(step, shared) for step in steps}
+        self._actors = {
+            step.name: StepActor(step, step.handler, shared)
+            for step in self.app.steps
+            if step.triggers and step.handler is not None
+        }
         actors = list(self._actors.values())
         shared.router = Router(shared, actors)
         shared.feeder = Feeder(shared, self._actors)
@@ -260,9 +259,7 @@ class Runtime:
 
     def _check_open(self) -> None:
         if self._state not in {"running", "stopping"}:
-            raise Closed(
-                "the runtime is not running; use it inside `async with open_runtime(app)`"
-            )
+            raise Closed("the runtime is not running; use it inside `async with open_runtime(app)`")
 
 
 class _Listener:
@@ -277,9 +274,7 @@ class _Listener:
 
     def child_crashed(self, name: str, error: BaseException, restart_in: float) -> None:
         told = tell_error(error, self._root)
-        self._observers.tell(
-            ActorCrashed(name, told.error, told.where, told.traceback, restart_in)
-        )
+        self._observers.tell(ActorCrashed(name, told.error, told.where, told.traceback, restart_in))
 
     def child_quarantined(self, name: str, error: BaseException, cool_down: float) -> None:
         told = tell_error(error, self._root)

@@ -8,6 +8,7 @@ burst of handlers that wait gets as many hands as the lanes allow.
 from __future__ import annotations
 
 from contextvars import copy_context
+from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -68,17 +69,18 @@ class Hand:
 
 
 class Crew(Generic[T]):
-    """Works off a mailbox with ``work(hand, lane, item)``, which must not raise for a bad entry.
+    """Works off a mailbox with ``work(hand, item)``, which must not raise for a bad entry.
 
-    ``work`` runs inside the hand's scope, calls :meth:`Hand.bind` before the part that is bounded,
-    :meth:`Hand.arm` when that is about to wait, and :meth:`Hand.unbind` after it; when the bound was hit, it keeps the
-    ``Cancelled`` to itself and shields what it still awaits. What it raises ends the crew.
+    ``work`` runs inside the hand's scope. It calls :meth:`Hand.bind` before the part that is
+    bounded, :meth:`Hand.arm` when that is about to wait, and :meth:`Hand.unbind` after it. When
+    the bound was hit, it keeps the ``Cancelled`` to itself and shields what it still awaits. What
+    it raises ends the crew.
     """
 
     def __init__(
         self,
         mailbox: Mailbox[T],
-        work: Callable[[Hand, str, T], Awaitable[None]],
+        work: Callable[[Hand, T], Awaitable[None]],
     ) -> None:
         self._mailbox = mailbox
         self._work = work
@@ -139,7 +141,7 @@ class Crew(Generic[T]):
                     lane, item = entry
                     self._summon()
                     try:
-                        await self._work(hand, lane, item)
+                        await self._work(hand, item)
                     except BaseException:
                         self.stop()  # nobody begins anything in a scope that is ending
                         raise
@@ -161,16 +163,17 @@ class Crew(Generic[T]):
             seat = (hand, trio.lowlevel.current_task())
             self._idle.append(seat)
 
-            def abort(_: object, seat: tuple[Hand, trio.lowlevel.Task] = seat) -> trio.lowlevel.Abort:
-                if seat in self._idle:
-                    self._idle.remove(seat)
-                return trio.lowlevel.Abort.SUCCEEDED
-
-            await trio.lowlevel.wait_task_rescheduled(abort)
+            await trio.lowlevel.wait_task_rescheduled(partial(self._leave_seat, seat))
             if hand.woken:
                 hand.woken = False
                 self._waking = False
         return None
+
+    def _leave_seat(self, seat: tuple[Hand, trio.lowlevel.Task], _: object) -> trio.lowlevel.Abort:
+        """An idle hand is cancelled."""
+        if seat in self._idle:
+            self._idle.remove(seat)
+        return trio.lowlevel.Abort.SUCCEEDED
 
 
 def _nothing() -> None:

@@ -55,9 +55,7 @@ class _Queue(Generic[T]):
 
 
 class Mailbox(Generic[T]):
-    """Entries in lanes, ``capacity`` of them in all. Nothing here waits; a :class:`Crew` does.
-
-    """
+    """Entries in lanes, ``capacity`` of them in all. Nothing here waits; a ``Crew`` does."""
 
     def __init__(self, capacity: int, lanes: Mapping[str, Lane]) -> None:
         if capacity < 1:

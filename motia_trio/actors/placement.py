@@ -69,14 +69,10 @@ def drive(
         return result
 
 
-async def in_thread(
-    function: Callable[..., T], *args: Any, limiter: trio.CapacityLimiter
-) -> T:
+async def in_thread(function: Callable[..., T], *args: Any, limiter: trio.CapacityLimiter) -> T:
     """Run a function in a worker thread and give what it returns. A checkpoint.
 
     A thread cannot be stopped: a cancellation waits until the function returns, or until it calls
     back into Trio, where it gets the ``Cancelled``.
     """
-    return await trio.to_thread.run_sync(
-        function, *args, limiter=limiter, abandon_on_cancel=False
-    )
+    return await trio.to_thread.run_sync(function, *args, limiter=limiter, abandon_on_cancel=False)

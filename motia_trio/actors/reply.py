@@ -53,5 +53,6 @@ class Reply(Generic[T]):
                 return trio.lowlevel.Abort.SUCCEEDED
 
             await trio.lowlevel.wait_task_rescheduled(abort)
-        assert self._answer is not None
+        if self._answer is None:
+            raise RuntimeError("woken without an answer")
         return self._answer.unwrap()

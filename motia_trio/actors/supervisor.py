@@ -52,15 +52,18 @@ class Child(Protocol):
     @property
     def name(self) -> str:
         """The name, unique among the children of one supervisor."""
+        ...
 
     async def run(self, life: Life) -> None:
         """Live until cancelled, or until told to stop by other means. Returning is an orderly end.
 
         ``Exception`` and ``SystemExit`` that leave it are a crash.
         """
+        ...
 
     async def down(self, retry_after: float | None) -> None:
         """Be told of a crash: it is quarantined for so many seconds; None: it starts again."""
+        ...
 
 
 class SupervisorListener(Protocol):
@@ -68,15 +71,19 @@ class SupervisorListener(Protocol):
 
     def child_started(self, name: str, restarts: int, *, probing: bool) -> None:
         """A child is ready."""
+        ...
 
     def child_crashed(self, name: str, error: BaseException, restart_in: float) -> None:
         """A child crashed and will be started again in some seconds."""
+        ...
 
     def child_quarantined(self, name: str, error: BaseException, cool_down: float) -> None:
         """A child crashed too often and is left down for some seconds."""
+        ...
 
     def child_recovered(self, name: str) -> None:
         """A probe went well."""
+        ...
 
 
 @frozen
@@ -134,11 +141,11 @@ class _Keeper:
                 self.up_since = None
                 if error is None:
                     return
-                if self._supervisor.stopping:
+                if self._supervisor.is_stopping():
                     self._supervisor.listener.child_crashed(self.child.name, error, inf)
                     return
                 probing = await self._after_crash(error, was_probe=life.probing)
-                if self._supervisor.stopping:
+                if self._supervisor.is_stopping():
                     return
                 self.restarts += 1
                 self.state = "starting"
@@ -154,7 +161,7 @@ class _Keeper:
         """
         try:
             await self.child.run(life)
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - given to the policy
             return error
         except BaseExceptionGroup as group:
             ours, passing = group.split((Exception, SystemExit))
@@ -185,7 +192,7 @@ class _Keeper:
         self.state = "quarantined"
         await self.child.down(verdict.cool_down)
         supervisor.listener.child_quarantined(self.child.name, error, verdict.cool_down)
-        if supervisor.escalate and not supervisor.stopping:
+        if supervisor.escalate and not supervisor.is_stopping():
             raise StepQuarantined(
                 f"step {self.child.name!r} crashed {self.crashes} times; last: {self.last_error}"
             ) from error
@@ -216,7 +223,7 @@ class Supervisor:
         self.policy = policy
         self.listener = listener
         self.escalate = escalate
-        self.stopping = False
+        self._stopping = False
         self._keepers: dict[str, _Keeper] = {}
 
     def start(self, children: Iterable[Child], nursery: trio.Nursery) -> None:
@@ -228,9 +235,13 @@ class Supervisor:
             self._keepers[child.name] = keeper
             nursery.start_soon(keeper.keep, name=f"keep {child.name}")
 
+    def is_stopping(self) -> bool:
+        """Whether nothing is started any more."""
+        return self._stopping
+
     def stop(self) -> None:
         """Start nothing any more. Children that run are the caller's to stop."""
-        self.stopping = True
+        self._stopping = True
         for keeper in self._keepers.values():
             if keeper.nap is not None:
                 keeper.nap.cancel()
@@ -242,5 +253,3 @@ class Supervisor:
     def state(self, name: str) -> ChildState:
         """The state of one child."""
         return self._keepers[name].state
-
-

@@ -22,7 +22,7 @@ def main() -> None:
     "--port", type=click.IntRange(0, 65535), help="Port for HTTP; 0 picks a free one.  [3111]"
 )
 @click.option("--store", metavar="URL", help="Where messages live.  [memory:]")
-@click.option("--mailbox", type=click.IntRange(min=1), help="Entries a step's mailbox holds.  [100]")
+@click.option("--mailbox", type=click.IntRange(min=1), help="Places in a step's mailbox.  [100]")
 @click.option(
     "--body-limit", type=click.IntRange(min=1), help="Largest request body, in bytes.  [16777216]"
 )
@@ -46,7 +46,7 @@ def main() -> None:
     help="Lines for people or for machines.  [text]",
 )
 def run(directory: str, **flags: Any) -> None:
-    """Serve the steps of the project in DIR (default: this folder).
+    r"""Serve the steps of the project in DIR (default: this folder).
 
     Steps are the files named *_step.py, *.step.py or *-step.py below DIR/src and DIR/steps.
     Logs go to stderr. When everything listens, one line on stdout says so:
@@ -59,7 +59,7 @@ def run(directory: str, **flags: Any) -> None:
     Each option can also be set by an environment variable (MOTIA_TRIO_PORT=8000) or in
     DIR/motia.toml (port = 8000). A flag wins over the environment, that over the file.
     """
-    from motia_trio.cli.run import run_project  # noqa: PLC0415 - see the module's docstring
+    from motia_trio.cli.run import run_project
 
     given = {name: value for name, value in flags.items() if value is not None}
     raise SystemExit(run_project(directory, given))

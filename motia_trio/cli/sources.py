@@ -17,9 +17,7 @@ __all__ = ["PREFIX", "settings_from"]
 PREFIX = "MOTIA_TRIO_"
 
 
-def settings_from(
-    root: Path, environment: Mapping[str, str], flags: Mapping[str, Any]
-) -> Settings:
+def settings_from(root: Path, environment: Mapping[str, str], flags: Mapping[str, Any]) -> Settings:
     """Put the settings of one start together.
 
     Raises:

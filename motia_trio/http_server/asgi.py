@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import trio
 from attrs import frozen
 
+from motia_trio.data import Data
 from motia_trio.errors import (
     Closed,
     HandlerFailed,
@@ -19,7 +20,6 @@ from motia_trio.errors import (
     StepCrashed,
     TimedOut,
 )
-from motia_trio.data import Data
 from motia_trio.events import AskFailed, RequestAnswered
 from motia_trio.http_server.requests import (
     BodyTooLarge,

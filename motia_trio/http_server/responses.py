@@ -62,7 +62,8 @@ def to_response(result: object) -> Response:
             status = _first(result.get("status_code"), result.get("statusCode"))
         body, headers = result.get("body"), result.get("headers")
     elif result is not None and not isinstance(result, (str, bytes, int, float, list, tuple)):
-        status = _first(*(getattr(result, n, None) for n in ("status", "status_code", "statusCode")))
+        spellings = ("status", "status_code", "statusCode")
+        status = _first(*(getattr(result, name, None) for name in spellings))
         body, headers = getattr(result, "body", None), getattr(result, "headers", None)
     if status is None:
         raise NotAResponse(
@@ -125,7 +126,7 @@ def _header_name(name: object) -> bytes:
     except UnicodeEncodeError:
         raw = b""
     if not raw or any(char <= 32 or char >= 127 or char in b'()<>@,;:\\"/[]?={}' for char in raw):
-        raise NotAResponse(f"the handler returned a header named {name!r}, which HTTP does not allow")
+        raise NotAResponse(f"the handler returned a header named {name!r}, which HTTP forbids")
     return raw
 
 

@@ -53,8 +53,10 @@ async def listen(
 
 
 def _bound_socket(bind: str) -> socket.socket:
-    """A socket at ``"host:port"``. Ours and not hypercorn's, which leaves one open that it cannot
-    bind, and wraps the reason in groups.
+    """A socket at ``"host:port"``.
+
+    Ours, and not hypercorn's, which leaves one open that it cannot bind and puts the reason into
+    groups.
     """
     host, _, port = bind.rpartition(":")
     if not host or not port.isdigit() or int(port) > 65535:

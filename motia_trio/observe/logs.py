@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from datetime import UTC, datetime
 from typing import Any
 
@@ -78,7 +79,7 @@ def _tell(event: Event) -> tuple[int, str, dict[str, Any]]:
         case Refused():
             return logging.DEBUG, f"request refused: the step {event.reason}", {}
         case AskFailed():
-            fields = {"error": event.error, "where": event.where}
+            fields: dict[str, Any] = {"error": event.error, "where": event.where}
             if event.traceback:
                 fields["traceback"] = event.traceback
             return logging.ERROR, "request failed", fields
@@ -90,8 +91,10 @@ def _tell(event: Event) -> tuple[int, str, dict[str, Any]]:
         case HandlerOverdue():
             return (
                 logging.WARNING,
-                f"handler still runs {event.seconds:.0f} s after its bound: it resists its "
-                "cancellation; a thread or a shielded wait cannot be stopped",
+                (
+                    f"handler still runs {event.seconds:.0f} s after its bound: it resists its "
+                    "cancellation; a thread or a shielded wait cannot be stopped"
+                ),
                 {"file": event.source},
             )
         case StoreFailed():
@@ -101,11 +104,10 @@ def _tell(event: Event) -> tuple[int, str, dict[str, Any]]:
                 {"error": event.error, "message_id": event.message_id},
             )
         case TopicUnlisted():
-            fields = {"listed": list(event.listed)}
             return (
                 logging.WARNING,
                 f"published to {event.topic!r}, which its config does not list; add it to enqueues",
-                fields,
+                {"listed": list(event.listed)},
             )
         case TopicUnheard():
             return (
@@ -146,11 +148,15 @@ def _tell_actor(
             return logging.WARNING, "actor is out of quarantine", {}
     fields = {"error": event.error, "where": event.where, "traceback": event.traceback}
     if isinstance(event, ActorCrashed):
+        if math.isinf(event.restart_in):
+            return logging.ERROR, "actor crashed while it was being stopped", fields
         return logging.ERROR, f"actor crashed, restarts in {event.restart_in:.1f} s", fields
     return (
         logging.ERROR,
-        f"actor quarantined: its messages wait, its routes answer 503; probe in "
-        f"{event.cool_down:.0f} s",
+        (
+            "actor quarantined: its messages wait, its routes answer 503; probe in "
+            f"{event.cool_down:.0f} s"
+        ),
         fields,
     )
 
@@ -174,7 +180,7 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: ``time``, ``level``, ``step``, ``trace_id``, ``message``, ``fields``."""
+    """A JSON object a line: ``time level step trace_id message fields``."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Write one record as one line."""
@@ -185,9 +191,7 @@ class JsonFormatter(logging.Formatter):
                 "step": getattr(record, "step", None),
                 "trace_id": getattr(record, "trace_id", None),
                 "message": record.getMessage(),
-                "fields": {
-                    name: _plain(value) for name, value in _fields(self, record).items()
-                },
+                "fields": {name: _plain(value) for name, value in _fields(self, record).items()},
             },
             ensure_ascii=False,
         )

@@ -139,6 +139,7 @@ class StepDefinition:
         self._function = function
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function as it was written: a test may."""
         return self._function(*args, **kwargs)
 
     def __repr__(self) -> str:

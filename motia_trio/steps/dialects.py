@@ -7,7 +7,7 @@ that motia-contract §4 and §5 keep for the first dialect.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
@@ -40,9 +40,6 @@ from motia_trio.steps.raw import (
     RawTriggerConfig,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 __all__ = ["parse_step"]
 
 # motia-contract §8: 30 s for http, 900 s for everything else; attempts at once by kind
@@ -59,7 +56,7 @@ def parse_step(
     handler: object,
     *,
     source: str,
-    lifespan: Callable[..., Any] | None = None,
+    lifespan: Any = None,
 ) -> Step:
     """Make a step of a config and a handler. ``source`` names the file in every error.
 
@@ -80,8 +77,10 @@ def parse_step(
     bound: Handler | None = None
     triggers: list[Trigger] = []
     try:
-        for raw_trigger in [*_first_dialect(raw), *raw.triggers]:
-            triggers.append(_trigger(raw_trigger, raw.infrastructure))
+        triggers.extend(
+            _trigger(raw_trigger, raw.infrastructure)
+            for raw_trigger in [*_first_dialect(raw), *raw.triggers]
+        )
     except ValueError as error:
         problems.append(Problem(source, str(error)))
     if handler is not None:
@@ -110,9 +109,7 @@ def parse_step(
         flows=tuple(raw.flows),
         placement=_placement(raw),
         lifespan=lifespan,
-        virtual_publications=tuple(
-            map(_publication, [*raw.virtual_emits, *raw.virtual_enqueues])
-        ),
+        virtual_publications=tuple(map(_publication, [*raw.virtual_emits, *raw.virtual_enqueues])),
         virtual_subscriptions=tuple(raw.virtual_subscribes),
         warnings=tuple(_unknown_keys(raw, "")),
     )
@@ -145,7 +142,8 @@ def _first_dialect(raw: RawStep) -> Iterator[AnyRawTrigger]:
     if raw.type in {"api", "http"}:
         missing = [key for key in ("path", "method") if getattr(raw, key) is None]
         if missing:
-            raise ValueError(f"step {raw.name!r} of type {raw.type!r} needs {' and '.join(missing)}")
+            what = " and ".join(missing)
+            raise ValueError(f"step {raw.name!r} of type {raw.type!r} needs {what}")
         yield RawHttp(
             path=raw.path or "/",
             method=raw.method or "GET",

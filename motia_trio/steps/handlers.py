@@ -48,9 +48,7 @@ def inspect_handler(function: object) -> Handler:
         parameters = list(inspect.signature(function).parameters.values())
     except ValueError:  # some builtins tell nothing; the usual form is the best guess
         return Handler(function, "both", is_async=False)
-    positional = [
-        p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-    ]
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     required = [
         p.name
         for p in parameters

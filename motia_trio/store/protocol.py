@@ -29,8 +29,10 @@ class Leased:
 
 @frozen
 class Agenda:
-    """What there is to do: the steps with a delivery that could be leased now, and the wall time
-    at which the next one that waits for its time will be due (None: no such).
+    """What there is to do.
+
+    ``due``: the steps with a delivery that could be leased now. ``next_due_at``: the wall time at
+    which the next one that waits for its time will be due (None: no such).
     """
 
     due: frozenset[str]
@@ -72,6 +74,7 @@ class Store(Protocol):
 
     def opened(self) -> AbstractAsyncContextManager[None]:
         """Open the store for the length of a scope. Everything else is used inside it only."""
+        ...
 
     async def append(
         self, batch: Sequence[tuple[Message, Sequence[Route]]], now: float
@@ -81,9 +84,11 @@ class Store(Protocol):
         Routes with ``take`` whose delivery can be leased at ``now`` (due, and the head of its
         group) are leased to the caller in the same step, and given back in order.
         """
+        ...
 
     async def lease(self, step: str, limit: int, now: float) -> Leased:
         """Lease up to ``limit`` due deliveries of one step. A checkpoint."""
+        ...
 
     async def settle(self, delivery: Delivery, outcome: Outcome, now: float) -> None:
         """End a lease with the outcome of the attempt. A checkpoint.
@@ -91,14 +96,18 @@ class Store(Protocol):
         Raises:
             KeyError: the delivery is not leased (it was settled before).
         """
+        ...
 
     def agenda(self, now: float) -> Agenda:
         """Tell which steps have something due, and when the next delayed delivery is."""
+        ...
 
     def counts(self) -> dict[str, Counts]:
         """Tell how many deliveries there are, by step. Steps without any may be missing."""
+        ...
 
     def dead_letters(
         self, *, step: str | None = None, topic: str | None = None
     ) -> Sequence[DeadLetter]:
         """Tell the dead letters, oldest first, of one step or topic or of all."""
+        ...

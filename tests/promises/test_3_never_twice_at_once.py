@@ -77,7 +77,7 @@ async def test_a_thread_that_outlives_its_bound_is_waited_for_before_the_retry()
         with lock:
             entered += 1
             at_once.append(entered)
-        time.sleep(0.15)  # noqa: TID251 - the thread is what is tested
+        time.sleep(0.15)
         with lock:
             entered -= 1
         raise OSError("no luck")

@@ -57,7 +57,7 @@ async def test_fifty_start_stop_cycles_leave_nothing_behind() -> None:
 
 async def test_memory_does_not_grow_with_cycles() -> None:
     """A runtime that was left can be collected."""
-    from motia_trio.runtime import Runtime  # noqa: PLC0415 - asked for by its class here alone
+    from motia_trio.runtime import Runtime
 
     for _ in range(5):
         await _one_cycle()

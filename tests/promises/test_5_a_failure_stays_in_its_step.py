@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 from collections.abc import Awaitable, Callable
@@ -290,7 +289,7 @@ async def test_a_thread_that_never_ends_takes_no_other_steps_threads() -> None:
 
 async def test_a_handler_cannot_leak_context_variables_into_the_next_message() -> None:
     """What a handler sets in a context variable is gone with its invocation."""
-    from contextvars import ContextVar  # noqa: PLC0415
+    from contextvars import ContextVar
 
     variable = ContextVar("variable", default="clean")
     seen: list[str] = []

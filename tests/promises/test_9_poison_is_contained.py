@@ -157,7 +157,7 @@ async def test_an_embedding_program_may_have_a_quarantine_raised_to_it(autojump_
     async def bad(data: Any) -> None:
         sys.exit("broken")
 
-    with pytest.raises(StepQuarantined, match="step 'Bad' crashed 4 times; last: .*broken"):
+    with pytest.raises(StepQuarantined, match=r"step 'Bad' crashed 4 times; last: .*broken"):
         async with open_runtime(App([bad]), observers=(), raise_quarantine=True) as rt:
             for _ in range(4):
                 await rt.enqueue("bad")
