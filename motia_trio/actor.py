@@ -9,6 +9,7 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 import trio
+from attrs import evolve
 
 from motia_trio.actors import Crew, Hand, Mailbox, drive, in_thread
 from motia_trio.context import Context, TriggerInfo
@@ -45,7 +46,7 @@ class StepActor:
     """Runs one step: a mailbox, a crew of hands, and the outcome of every attempt."""
 
     __slots__ = (
-        "_crew", "_handler", "_infos", "_life", "_limiter", "_mailbox", "_open", "_resources",
+        "_crew", "_holding", "_handler", "_infos", "_life", "_limiter", "_mailbox", "_open", "_resources",
         "_retry_at", "_running", "_settler", "_shared", "_stop", "name", "step",
     )  # fmt: skip
 
@@ -60,6 +61,7 @@ class StepActor:
         self._life: Life | None = None
         self._resources: Any = None
         self._open = True
+        self._holding = False
         self._retry_at = 0.0
         self._stop = trio.Event()
         self._running: dict[Hand, Running] = {}
@@ -85,7 +87,7 @@ class StepActor:
             Closed: the runtime is stopping.
         """
         if not self._open:
-            reason = "is quarantined" if not self._stop.is_set() else "is stopping"
+            reason = "is stopping" if self._holding else "is quarantined"
             self._refuse(trace_id, reason, max(1.0, self._retry_at - trio.current_time()))
         deadline = trio.current_time() + self.step.triggers[trigger].limits.timeout
         entry = Ask(trigger, request, trace_id, deadline)
@@ -103,11 +105,11 @@ class StepActor:
 
     def reserve(self) -> bool:
         """Keep one place for a delivery; False when there is no room or nobody to work."""
-        return self._open and self._mailbox.reserve("queue")
+        return self._takes_messages() and self._mailbox.reserve("queue")
 
     def reserve_all(self) -> int:
         """Keep every place that deliveries may have, and give their number."""
-        if not self._open or not self._takes_messages():
+        if not self._takes_messages():
             return 0
         places = self._mailbox.room("queue")
         for _ in range(places):
@@ -127,13 +129,12 @@ class StepActor:
     def worth_feeding(self) -> bool:
         """Whether the room for deliveries is worth a look into the store."""
         return (
-            self._open
-            and self._takes_messages()
+            self._takes_messages()
             and self._mailbox.room("queue") * 2 >= self._mailbox.share("queue")
         )
 
     def _takes_messages(self) -> bool:
-        return self._mailbox.has("queue")
+        return self._open and not self._holding and self._mailbox.has("queue")
 
     # what the tree shows
 
@@ -181,6 +182,13 @@ class StepActor:
             finally:
                 self._crew.stop()
 
+    async def hold(self) -> None:
+        """Take no more deliveries; those that wait go back. Requests go on. A checkpoint."""
+        self._holding = True
+        if self._mailbox.has("queue"):
+            for entry in reversed(self._mailbox.drain("queue")):
+                await self._release(entry)
+
     def stop(self) -> None:
         """Take nothing more; what is in hand goes on to its end."""
         self._open = False
@@ -195,7 +203,7 @@ class StepActor:
 
     async def give_back(self, refusal: Exception) -> None:
         """Empty the mailbox: deliveries go back unattempted, requests get the refusal."""
-        for _, entry in reversed(self._mailbox.drain()):
+        for entry in reversed(self._mailbox.drain()):
             if isinstance(entry, Ask):
                 entry.reply.fail(refusal)
                 self._shared.activity.leave()
@@ -341,7 +349,7 @@ class StepActor:
     async def _release(self, entry: Entry) -> None:
         """The attempt was ended by us, not by the handler: nothing is counted."""
         if isinstance(entry, Ask):
-            stopping = self._stop.is_set()
+            stopping = self._holding
             words = "is stopping" if stopping else "crashed while it had this request in hand"
             kind = Closed if stopping else StepCrashed
             entry.reply.fail(kind(f"step {self.name!r} {words}"))
@@ -355,6 +363,8 @@ class StepActor:
         """Count a failed attempt: answer the request, or decide when to deliver again."""
         shared, step = self._shared, self.step
         told = tell_error(error, shared.root)
+        if isinstance(error, TimedOut):  # ours: it was raised nowhere
+            told = evolve(told, where=step.source)
         if isinstance(entry, Ask):
             shared.observers.tell(
                 AskFailed(

@@ -6,12 +6,7 @@ import os
 import sysconfig
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING
-
 from attrs import field, frozen
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 __all__ = ["Told", "leaves", "tell_error"]
 
@@ -54,16 +49,23 @@ def tell_error(error: BaseException, root: str = "") -> Told:
         text += ": " + "; ".join(f"{type(leaf).__name__}: {leaf}" for leaf in found[:5])
     notes = "".join(f" ({note})" for note in getattr(one, "__notes__", ()))
     line = " ".join(f"{kind}: {text}{notes}".split()) if text or notes else kind
-    return Told(line, _where(found[0].__traceback__ or error.__traceback__, root), _trace(error))
+    return Told(line, _where(found[0], error, root), _trace(error))
 
 
-def _where(tb: TracebackType | None, root: str) -> str:
-    """The last frame in the user's own code, or the last one at all."""
-    frames = traceback.extract_tb(tb)
-    if not frames:
+def _where(error: BaseException, group: BaseException, root: str) -> str:
+    """The last frame in the user's own code, of the error or what it came from; or the last one."""
+    last: traceback.FrameSummary | None = None
+    chain: BaseException | None = error
+    frame: traceback.FrameSummary | None = None
+    while chain is not None and frame is None:
+        frames = traceback.extract_tb(chain.__traceback__ or group.__traceback__)
+        own = [f for f in frames if not f.filename.startswith((_OURS, *_LIBRARIES, "<"))]
+        frame = own[-1] if own else None
+        last = last or (frames[-1] if frames else None)
+        chain = leaves(chain.__cause__)[0] if chain.__cause__ is not None else None
+    frame = frame or last
+    if frame is None:
         return "unknown"
-    own = [f for f in frames if not f.filename.startswith((_OURS, *_LIBRARIES, "<"))]
-    frame = (own or frames)[-1]
     name = frame.filename
     if root and name.startswith(root.rstrip(os.sep) + os.sep):
         name = os.path.relpath(name, root)

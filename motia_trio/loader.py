@@ -111,6 +111,9 @@ def _import(path: Path, source: str, root: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
+    except LoadFailed as failed:  # a builder in the file says what is wrong with its arguments
+        del sys.modules[name]
+        raise LoadFailed([Problem(source, str(problem)) for problem in failed.problems]) from None
     except SyntaxError as error:
         del sys.modules[name]
         where = f"{source}:{error.lineno}" if error.filename == str(path) else str(error.filename)

@@ -111,6 +111,8 @@ class Runtime:
         self._shared: Shared
         self._actors: dict[str, StepActor] = {}
         self._supervisor: Supervisor
+        self._scope = trio.CancelScope()
+        self._ended = trio.Event()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -123,15 +125,15 @@ class Runtime:
         async with store.opened():
             self._assemble(store)
             try:
-                async with trio.open_nursery() as watchers:
-                    watchers.start_soon(self._shared.feeder.run)
-                    watchers.start_soon(self._shared.warden.run)
-                    async with trio.open_nursery() as nursery:
-                        self._supervisor.start(self._actors.values(), nursery)
-                        self._state = "running"
-                        yield
-                        self._stop(nursery)
-                    watchers.cancel_scope.cancel()
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._shared.feeder.run)
+                    nursery.start_soon(self._shared.warden.run)
+                    await nursery.start(self._supervise)
+                    self._state = "running"
+                    yield
+                    await self.begin_stop()
+                    await self._stop()
+                    nursery.cancel_scope.cancel()
             finally:
                 self._state = "stopped"
                 with trio.CancelScope(shield=True, deadline=trio.current_time() + FLUSH_LIMIT):
@@ -163,13 +165,36 @@ class Runtime:
             escalate=self.settings.raise_quarantine,
         )
 
-    def _stop(self, nursery: trio.Nursery) -> None:
-        """Take nothing new; cancel what is still in hand after ``shutdown_timeout`` seconds."""
-        self._state = "stopping"
-        self._supervisor.stop()
+    async def _supervise(
+        self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Run the actors, in a scope that holds nothing else: it is cancelled before the edges."""
+        async with trio.open_nursery() as nursery:
+            self._scope = nursery.cancel_scope
+            self._supervisor.start(self._actors.values(), nursery)
+            task_status.started()
+        self._ended.set()
+
+    async def begin_stop(self) -> float:
+        """Take no more messages, and cancel what is in hand after ``shutdown_timeout`` seconds.
+
+        Requests are still taken: an edge that drains has some. Gives the Trio time of the limit,
+        the same at each call. A checkpoint.
+        """
+        if self._state == "running":
+            self._state = "stopping"
+            self._supervisor.stop()
+            self._scope.deadline = trio.current_time() + self.settings.shutdown_timeout
+            for actor in self._actors.values():
+                await actor.hold()
+        await trio.lowlevel.checkpoint()
+        return self._scope.deadline
+
+    async def _stop(self) -> None:
+        """Take nothing at all, and wait for the end of what is in hand."""
         for actor in self._actors.values():
             actor.stop()
-        nursery.cancel_scope.deadline = trio.current_time() + self.settings.shutdown_timeout
+        await self._ended.wait()
 
     async def enqueue(
         self,
@@ -200,8 +225,7 @@ class Runtime:
         Raises:
             Closed, Overloaded, TimedOut, HandlerFailed, StepCrashed: see ``StepActor.ask``.
         """
-        if self._state != "running":
-            self._check_open()
+        self._check_open()
         return await self._actors[step].ask(trigger, request, trace_id)
 
     async def quiesce(self) -> None:

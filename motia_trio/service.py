@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 __all__ = ["Service", "open_runtime", "serve", "sole_error"]
 
 
+# seconds that requests whose handler was cancelled at the end of a stop have to be answered
+ANSWER_WITHIN = 1.0
+
+
 class Service(Runtime):
     """A running runtime and the edges that are open on it. Made by :func:`open_runtime`."""
 
@@ -94,17 +98,13 @@ async def _http_edge(service: Service, bind: str | None) -> AsyncIterator[None]:
     stop = trio.Event()
 
     async def edge(task_status: trio.TaskStatus[str]) -> None:
-        await listen(
-            service.asgi,
-            bind,
-            stop=stop,
-            drain=service.settings.shutdown_timeout,
-            task_status=task_status,
-        )
+        drain = service.settings.shutdown_timeout + ANSWER_WITHIN
+        await listen(service.asgi, bind, stop=stop, drain=drain, task_status=task_status)
 
     async with trio.open_nursery() as nursery:
         service.http_url = await nursery.start(edge)
         yield
+        await service.begin_stop()
         stop.set()
 
 

@@ -67,7 +67,8 @@ class Settler:
             )
         )
         if wait is None:
-            reason = f"failed {delivery.attempt} times; last: {told.error}"
+            times = "once" if delivery.attempt == 1 else f"{delivery.attempt} times"
+            reason = f"failed {times}; last: {told.error}"
             await self.bury(delivery, reason, failure)
         else:
             await self._settle(delivery, Retry(now + wait, failure))

@@ -54,7 +54,7 @@ def test_a_folder_with_the_roots_name_as_a_prefix_is_not_below_it() -> None:
 
 
 def test_the_place_is_in_the_users_code_and_not_in_a_library() -> None:
-    for broken in (lambda: json.loads("{"), lambda: asyncio.run(5), lambda: codec.encode(object())):  # type: ignore[arg-type,return-value]
+    for broken in (lambda: json.loads("{"), lambda: asyncio.run(5), lambda: codec.encode(object())):  # type: ignore[arg-type]
         with pytest.raises((ValueError, NotEncodable)) as caught:
             broken()
         place = tell_error(caught.value, str(HERE.parent)).where

@@ -134,22 +134,31 @@ class Crew(Generic[T]):
         self._waking = False
         served = 0
         while not self._stopping:
-            with hand.scope:
-                while not hand.hit:
-                    if (entry := await self._next(hand)) is None:
-                        return
-                    lane, item = entry
-                    self._summon()
-                    try:
-                        await self._work(hand, item)
-                    except BaseException:
-                        self.stop()  # nobody begins anything in a scope that is ending
-                        raise
-                    finally:
-                        self._mailbox.done(lane)
-                    served += 1
-                    if served % YIELD_EVERY == 0:
-                        await trio.lowlevel.checkpoint()
+            crash: BaseException | None = None
+            try:
+                with hand.scope:
+                    while not hand.hit:
+                        if (entry := await self._next(hand)) is None:
+                            return
+                        lane, item = entry
+                        self._summon()
+                        try:
+                            await self._work(hand, item)
+                        except BaseException as error:
+                            self.stop()  # nobody begins anything in a scope that is ending
+                            crash = error
+                            raise
+                        finally:
+                            self._mailbox.done(lane)
+                        served += 1
+                        if served % YIELD_EVERY == 0:
+                            await trio.lowlevel.checkpoint()
+            except RuntimeError as corrupted:
+                # a coroutine that was left behind has left its scopes in this task: Trio says so
+                # where ours ends, in place of the error that tells why
+                if crash is not None and corrupted is not crash:
+                    raise crash from crash.__cause__
+                raise
             hand.renew()
 
     async def _next(self, hand: Hand) -> tuple[str, T] | None:

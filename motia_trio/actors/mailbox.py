@@ -65,6 +65,7 @@ class Mailbox(Generic[T]):
         self._queues = {name: _Queue[T](name, lane) for name, lane in lanes.items()}
         self._turns = list(self._queues.values())
         self._used = 0
+        self._waiting = 0
         self._peak = 0
         self._received = 0
         self._refused = 0
@@ -97,7 +98,6 @@ class Mailbox(Generic[T]):
             return False
         queue.reserved += 1
         self._used += 1
-        self._peak = max(self._peak, self._used)
         return True
 
     def fill(self, lane: str, item: T) -> None:
@@ -106,6 +106,9 @@ class Mailbox(Generic[T]):
         queue.reserved -= 1
         queue.entries.append((trio.current_time(), item))
         self._received += 1
+        self._waiting += 1
+        if self._waiting > self._peak:
+            self._peak = self._waiting
         if queue.in_hand < queue.lane.limit:
             self.on_entry()
 
@@ -126,6 +129,7 @@ class Mailbox(Generic[T]):
                 _, item = queue.entries.popleft()
                 queue.in_hand += 1
                 self._used -= 1
+                self._waiting -= 1
                 if len(self._turns) > 1:  # the lane that had its turn goes last
                     self._turns.append(self._turns.pop(index))
                 return queue.name, item
@@ -143,12 +147,15 @@ class Mailbox(Generic[T]):
         """What waits, without taking it."""
         return [item for queue in self._queues.values() for _, item in queue.entries]
 
-    def drain(self) -> list[tuple[str, T]]:
-        """Take out everything that waits, not in hand but for good."""
-        drained = [(q.name, item) for q in self._queues.values() for _, item in q.entries]
+    def drain(self, *lanes: str) -> list[T]:
+        """Take out for good what waits in some lanes, or in all."""
+        drained: list[T] = []
         for queue in self._queues.values():
-            queue.entries.clear()
+            if not lanes or queue.name in lanes:
+                drained += (item for _, item in queue.entries)
+                queue.entries.clear()
         self._used -= len(drained)
+        self._waiting -= len(drained)
         return drained
 
     @property
@@ -161,7 +168,7 @@ class Mailbox(Generic[T]):
         heads = [queue.entries[0][0] for queue in self._queues.values() if queue.entries]
         return MailboxStatistics(
             capacity=self.capacity,
-            used=self._used,
+            used=self._waiting,
             peak=self._peak,
             received=self._received,
             refused=self._refused,

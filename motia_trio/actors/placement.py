@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import types
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,9 +22,6 @@ T = TypeVar("T")
 # how often a coroutine may catch its cancellation and wait again before it is abandoned; cleaning
 # up takes one for each thing that is awaited meanwhile, so honest code stays far below
 PATIENCE = 1000
-
-# kept, because to drop a coroutine is to close it, and that these would refuse as well
-_abandoned: list[Coroutine[Any, Any, Any]] = []
 
 
 @types.coroutine
@@ -59,7 +57,7 @@ def drive(
             if type(value) is Error and isinstance(value.error, trio.Cancelled):
                 cancels += 1
                 if cancels > PATIENCE and not trio.lowlevel.current_task().child_nurseries:
-                    _abandoned.append(coroutine)
+                    _never_drop(coroutine)
                     raise HandlerIgnoredCancel(
                         f"caught its cancellation {PATIENCE} times and went on; it was abandoned"
                     )
@@ -67,6 +65,15 @@ def drive(
     except StopIteration as stop:
         result: T = stop.value
         return result
+
+
+def _never_drop(coroutine: Coroutine[Any, Any, Any]) -> None:
+    """Keep a coroutine for ever, through the end of the interpreter too.
+
+    To drop it is to close it, and one that swallows everything would swallow that as well, and
+    then spin where no scheduler is left: the process would never end.
+    """
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(coroutine))
 
 
 async def in_thread(function: Callable[..., T], *args: Any, limiter: trio.CapacityLimiter) -> T:

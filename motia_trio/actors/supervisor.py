@@ -143,6 +143,7 @@ class _Keeper:
                     return
                 if self._supervisor.is_stopping():
                     self._supervisor.listener.child_crashed(self.child.name, error, inf)
+                    await self.child.down(1.0)
                     return
                 probing = await self._after_crash(error, was_probe=life.probing)
                 if self._supervisor.is_stopping():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from motia_trio.actors import Crew, Hand, Lane, Mailbox
+from motia_trio.actors import Crew, Hand, Lane, Mailbox, drive
 from motia_trio.actors.crew import KEEP_IDLE
+from motia_trio.actors.placement import PATIENCE
+from motia_trio.errors import HandlerIgnoredCancel
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -23,17 +26,23 @@ publisher = contextvars.ContextVar("publisher", default="nobody")
 class Shop:
     """A crew whose work is to wait for as many seconds as the entry says."""
 
-    def __init__(self, work: Callable[..., Awaitable[None]] | None = None, **limits: int) -> None:
-        lanes = {name: Lane(limit, 1000) for name, limit in (limits or {"a": 4}).items()}
+    def __init__(
+        self, limits: dict[str, int], work: Callable[[Hand, Any], Awaitable[None]] | None = None
+    ) -> None:
+        lanes = {name: Lane(limit, 1000) for name, limit in limits.items()}
         self.mailbox = Mailbox[Any](1000, lanes)
-        self.crew = Crew(self.mailbox, work or self.work)
+        self.crew = Crew[Any](self.mailbox, work or self.work)
         self.done: list[Any] = []
         self.now = dict.fromkeys(lanes, 0)
         self.most = dict.fromkeys(lanes, 0)
         self.most_at_all = 0
         self.hands: set[int] = set()
 
-    async def work(self, hand: Hand, lane: str, seconds: float) -> None:
+    def offer(self, lane: str, seconds: float) -> None:
+        assert self.mailbox.offer(lane, (lane, seconds))
+
+    async def work(self, hand: Hand, entry: tuple[str, float]) -> None:
+        lane, seconds = entry
         self.hands.add(id(trio.lowlevel.current_task()))
         self.now[lane] += 1
         self.most[lane] = max(self.most[lane], self.now[lane])
@@ -47,9 +56,9 @@ class Shop:
 async def test_entries_that_came_before_the_start_are_worked_off(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
-    shop = Shop(a=1)
+    shop = Shop({"a": 1})
     for n in range(3):
-        shop.mailbox.offer("a", n)
+        shop.offer("a", n)
     shop.crew.start(nursery)
     await trio.sleep(10)
     assert shop.done == [0, 1, 2]
@@ -58,10 +67,10 @@ async def test_entries_that_came_before_the_start_are_worked_off(
 async def test_a_burst_that_one_hand_can_clear_is_cleared_by_one_hand(
     nursery: trio.Nursery,
 ) -> None:
-    shop = Shop(a=10)
+    shop = Shop({"a": 10})
     shop.crew.start(nursery)
     for _ in range(30):
-        shop.mailbox.offer("a", 0)
+        shop.offer("a", 0)
     await wait_all_tasks_blocked()
     assert len(shop.done) == 30
     assert len(shop.hands) == 1
@@ -70,10 +79,10 @@ async def test_a_burst_that_one_hand_can_clear_is_cleared_by_one_hand(
 async def test_a_burst_of_work_that_waits_gets_as_many_hands_as_its_lane_allows(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
-    shop = Shop(a=4)
+    shop = Shop({"a": 4})
     shop.crew.start(nursery)
     for _ in range(12):
-        shop.mailbox.offer("a", 2)
+        shop.offer("a", 2)
     await trio.sleep(5)
     assert len(shop.done) == 8
     await trio.sleep(2)
@@ -84,11 +93,11 @@ async def test_a_burst_of_work_that_waits_gets_as_many_hands_as_its_lane_allows(
 async def test_each_lane_has_its_own_limit(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
-    shop = Shop(a=1, b=3)
+    shop = Shop({"a": 1, "b": 3})
     shop.crew.start(nursery)
     for _ in range(6):
-        shop.mailbox.offer("a", 1)
-        shop.mailbox.offer("b", 1)
+        shop.offer("a", 1)
+        shop.offer("b", 1)
     await trio.sleep(20)
     assert shop.most == {"a": 1, "b": 3}
     assert len(shop.done) == 12
@@ -97,18 +106,18 @@ async def test_each_lane_has_its_own_limit(
 async def test_a_lane_that_is_held_up_does_not_hold_up_another(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
-    shop = Shop(a=1, b=1)
+    shop = Shop({"a": 1, "b": 1})
     shop.crew.start(nursery)
     for seconds in (1000, 0, 0):
-        shop.mailbox.offer("a", seconds)
+        shop.offer("a", seconds)
     for _ in range(3):
-        shop.mailbox.offer("b", 2)
+        shop.offer("b", 2)
     await trio.sleep(10)
     assert shop.done == [2, 2, 2]
 
 
 async def test_a_hand_that_never_waits_lets_others_run(nursery: trio.Nursery) -> None:
-    shop = Shop(a=1)
+    shop = Shop({"a": 1})
     turns: list[int] = []
 
     async def other() -> None:
@@ -117,20 +126,20 @@ async def test_a_hand_that_never_waits_lets_others_run(nursery: trio.Nursery) ->
             await trio.lowlevel.checkpoint()
 
     for _ in range(500):
-        shop.mailbox.offer("a", 0)
+        shop.offer("a", 0)
     shop.crew.start(nursery)
     await other()
     assert len(turns) >= 7
-    assert max(b - a for a, b in zip(turns, turns[1:], strict=False)) <= 64
+    assert max(b - a for a, b in itertools.pairwise(turns)) <= 64
 
 
 async def test_hands_that_are_not_needed_go_home(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
-    shop = Shop(a=50)
+    shop = Shop({"a": 50})
     shop.crew.start(nursery)
     for _ in range(50):
-        shop.mailbox.offer("a", 1)
+        shop.offer("a", 1)
     await trio.sleep(5)
     assert len(shop.hands) == 50
     assert len(nursery.child_tasks) == KEEP_IDLE
@@ -142,12 +151,12 @@ async def test_hands_that_are_not_needed_go_home(
 async def test_only_one_entry_is_let_in_until_the_bound_is_lifted(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
-    shop = Shop(a=3, b=3)
+    shop = Shop({"a": 3, "b": 3})
     shop.crew.let(1)
     shop.crew.start(nursery)
     for _ in range(3):
-        shop.mailbox.offer("a", 2)
-        shop.mailbox.offer("b", 2)
+        shop.offer("a", 2)
+        shop.offer("b", 2)
     await trio.sleep(3)
     assert (shop.most_at_all, len(shop.done)) == (1, 1)
     shop.crew.let(None)
@@ -164,7 +173,7 @@ async def test_a_hand_whose_bound_was_hit_is_as_good_as_new(
 ) -> None:
     told: list[tuple[str, bool, float]] = []
 
-    async def work(hand: Hand, lane: str, item: tuple[str, float]) -> None:
+    async def work(hand: Hand, item: tuple[str, float]) -> None:
         name, seconds = item
         hand.bind(trio.current_time() + 5)
         hand.arm()
@@ -177,7 +186,7 @@ async def test_a_hand_whose_bound_was_hit_is_as_good_as_new(
             await trio.sleep(1)  # to settle takes its time
         told.append((name, hit, trio.current_time()))
 
-    shop = Shop(work, a=1)
+    shop = Shop({"a": 1}, work)
     shop.crew.start(nursery)
     for item in (("quick", 1), ("slow", 50), ("just", 4), ("slow again", 6), ("last", 1)):
         shop.mailbox.offer("a", item)
@@ -197,12 +206,12 @@ async def test_a_bound_that_is_not_armed_does_not_count(
 ) -> None:
     hits: list[bool] = []
 
-    async def work(hand: Hand, lane: str, seconds: float) -> None:
+    async def work(hand: Hand, seconds: float) -> None:
         hand.bind(trio.current_time() + 1)
         await trio.sleep(seconds)
         hits.append(hand.unbind())
 
-    shop = Shop(work, a=1)
+    shop = Shop({"a": 1}, work)
     shop.crew.start(nursery)
     shop.mailbox.offer("a", 5)
     await trio.sleep(10)
@@ -214,7 +223,7 @@ async def test_a_bound_ends_one_hand_and_no_other(
 ) -> None:
     ended: list[tuple[float, bool]] = []
 
-    async def work(hand: Hand, lane: str, bound: float) -> None:
+    async def work(hand: Hand, bound: float) -> None:
         hand.bind(trio.current_time() + bound)
         hand.arm()
         with trio.move_on_after(10):
@@ -223,7 +232,7 @@ async def test_a_bound_ends_one_hand_and_no_other(
             finally:
                 ended.append((bound, hand.unbind()))
 
-    shop = Shop(work, a=3)
+    shop = Shop({"a": 3}, work)
     shop.crew.start(nursery)
     for bound in (3, 20, 4):
         shop.mailbox.offer("a", bound)
@@ -236,36 +245,36 @@ async def test_a_bound_ends_one_hand_and_no_other(
 
 
 async def test_a_stop_lets_hands_finish_and_takes_nothing_more(autojump_clock: MockClock) -> None:
-    shop = Shop(a=2)
+    shop = Shop({"a": 2})
     async with trio.open_nursery() as nursery:
         shop.crew.start(nursery)
         for _ in range(5):
-            shop.mailbox.offer("a", 4)
+            shop.offer("a", 4)
         await trio.sleep(1)
         shop.crew.stop()
-        shop.mailbox.offer("a", 4)
+        shop.offer("a", 4)
     assert trio.current_effective_deadline() == float("inf")
     assert shop.done == [4, 4]
-    assert len(shop.mailbox.waiting()) == 4
+    assert shop.mailbox.waiting() == [("a", 4)] * 4
 
 
 async def test_a_stop_sends_idle_hands_home(autojump_clock: MockClock) -> None:
-    shop = Shop(a=2)
+    shop = Shop({"a": 2})
     with trio.fail_after(5):
         async with trio.open_nursery() as nursery:
             shop.crew.start(nursery)
-            shop.mailbox.offer("a", 1)
+            shop.offer("a", 1)
             await trio.sleep(2)
             assert len(nursery.child_tasks) == 1
             shop.crew.stop()
 
 
 async def test_a_cancellation_ends_hands_at_work_and_idle_ones(autojump_clock: MockClock) -> None:
-    shop = Shop(a=3)
+    shop = Shop({"a": 3})
     async with trio.open_nursery() as nursery:
         shop.crew.start(nursery)
         for seconds in (0, 1000, 1000):
-            shop.mailbox.offer("a", seconds)
+            shop.offer("a", seconds)
         await trio.sleep(1)
         nursery.cancel_scope.cancel()
     assert shop.done == [0]
@@ -275,11 +284,11 @@ async def test_a_cancellation_ends_hands_at_work_and_idle_ones(autojump_clock: M
 async def test_what_the_work_raises_ends_the_crew_and_leaves_the_lane_free(
     autojump_clock: MockClock,
 ) -> None:
-    async def work(hand: Hand, lane: str, item: int) -> None:
+    async def work(hand: Hand, item: int) -> None:
         await trio.sleep(1)
         raise LookupError(item)
 
-    shop = Shop(work, a=1)
+    shop = Shop({"a": 1}, work)
     with pytest.raises(ExceptionGroup) as caught:
         async with trio.open_nursery() as nursery:
             shop.crew.start(nursery)
@@ -291,6 +300,32 @@ async def test_what_the_work_raises_ends_the_crew_and_leaves_the_lane_free(
     assert shop.mailbox.waiting() == [18]
 
 
+async def swallow_in_a_scope() -> None:
+    with trio.move_on_after(1000):
+        for _ in range(3 * PATIENCE):
+            try:
+                await trio.sleep_forever()
+            except trio.Cancelled:
+                pass
+
+
+async def test_a_crash_tells_why_though_a_coroutine_was_left_inside_a_scope_of_its_own(
+    autojump_clock: MockClock,
+) -> None:
+    async def work(hand: Hand, item: int) -> None:
+        hand.bind(trio.current_time() + 5)
+        hand.arm()
+        await drive(swallow_in_a_scope())
+
+    shop = Shop({"a": 1}, work)
+    with pytest.raises(ExceptionGroup) as caught:
+        async with trio.open_nursery() as nursery:
+            shop.crew.start(nursery)
+            shop.mailbox.offer("a", 17)
+    (error,) = caught.value.exceptions
+    assert type(error) is HandlerIgnoredCancel
+
+
 # context variables
 
 
@@ -299,7 +334,7 @@ async def test_hands_work_in_the_context_of_the_start_and_not_of_who_published(
 ) -> None:
     seen: list[str] = []
 
-    async def work(hand: Hand, lane: str, item: int) -> None:
+    async def work(hand: Hand, item: int) -> None:
         seen.append(publisher.get())
         await trio.lowlevel.checkpoint()
 
@@ -308,7 +343,7 @@ async def test_hands_work_in_the_context_of_the_start_and_not_of_who_published(
         shop.mailbox.offer("a", 1)
         await trio.lowlevel.checkpoint()
 
-    shop = Shop(work, a=3)
+    shop = Shop({"a": 3}, work)
     publisher.set("starter")
     shop.crew.start(nursery)
     publisher.set("test")
@@ -332,7 +367,7 @@ def test_everything_is_done_once_and_no_limit_is_ever_passed(
     limits: dict[str, int], entries: list[tuple[int, int, int]], only: int | None
 ) -> None:
     async def main() -> None:
-        shop = Shop(**limits)
+        shop = Shop(limits)
         shop.crew.let(only)
         names = list(limits)
         async with trio.open_nursery() as nursery:
@@ -340,7 +375,7 @@ def test_everything_is_done_once_and_no_limit_is_ever_passed(
             for which, seconds, pause in entries:
                 if pause:
                     await trio.sleep(pause / 2)
-                shop.mailbox.offer(names[which % len(names)], seconds)
+                shop.offer(names[which % len(names)], seconds)
             await trio.sleep(1000)
             shop.crew.stop()
         assert sorted(shop.done) == sorted(seconds for _, seconds, _ in entries)

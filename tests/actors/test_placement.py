@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextvars
 import threading
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,7 +11,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from motia_trio.actors import drive, in_thread
-from motia_trio.actors.placement import PATIENCE, _abandoned
+from motia_trio.actors.placement import PATIENCE
 from motia_trio.errors import HandlerIgnoredCancel
 
 if TYPE_CHECKING:
@@ -145,7 +144,10 @@ async def test_a_deadline_set_in_before_wait_bounds_the_first_wait(
         def arm() -> None:
             scope.deadline = trio.current_time() + 1
 
-        await drive(trio.sleep_forever(), arm)
+        async def wait() -> None:
+            await trio.sleep_forever()
+
+        await drive(wait(), arm)
     assert scope.cancelled_caught
     assert trio.current_time() == 1
 
@@ -189,26 +191,12 @@ async def test_a_coroutine_may_catch_its_cancellation_some_times(autojump_clock:
 STUBBORNNESS = 3 * PATIENCE
 
 
-@pytest.fixture(name="stubborn")
-def _stubborn() -> Iterator[list[int]]:
-    """How many cancellations were swallowed. What was abandoned ends with the test."""
-    yield []
-    while _abandoned:
-        with suppress(RuntimeError):
-            _abandoned.pop().close()
-
-
 async def swallow(times: list[int]) -> None:
     while len(times) < STUBBORNNESS:
         try:
             await trio.sleep_forever()
         except trio.Cancelled:
             times.append(1)
-
-
-async def swallow_in_a_scope(times: list[int]) -> None:
-    with trio.move_on_after(1000):
-        await swallow(times)
 
 
 async def drive_till_abandoned(coroutine: Coroutine[Any, Any, None]) -> None:
@@ -218,33 +206,22 @@ async def drive_till_abandoned(coroutine: Coroutine[Any, Any, None]) -> None:
 
 
 async def test_a_coroutine_that_swallows_its_cancellation_for_ever_is_abandoned(
-    autojump_clock: MockClock, nursery: trio.Nursery, stubborn: list[int]
+    autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
-    nursery.start_soon(drive_till_abandoned, swallow(stubborn))
+    swallowed: list[int] = []
+    nursery.start_soon(drive_till_abandoned, swallow(swallowed))
     await trio.sleep(5)
-    assert len(stubborn) == PATIENCE
-
-
-@pytest.mark.xfail(
-    strict=True,
-    reason="bug: the scope of an abandoned coroutine stays on the task's stack; Trio calls it "
-    "corrupted, and its words hide ours",
-)
-async def test_a_coroutine_can_be_abandoned_inside_a_scope_of_its_own(
-    autojump_clock: MockClock, stubborn: list[int]
-) -> None:
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(drive_till_abandoned, swallow_in_a_scope(stubborn))
+    assert len(swallowed) == PATIENCE
 
 
 @pytest.mark.xfail(
     strict=True, reason="bug: any nursery open in the task, also the caller's, ends the patience"
 )
 async def test_a_nursery_of_the_caller_does_not_protect_a_stubborn_coroutine(
-    autojump_clock: MockClock, stubborn: list[int]
+    autojump_clock: MockClock,
 ) -> None:
     async with trio.open_nursery():
-        await drive_till_abandoned(swallow(stubborn))
+        await drive_till_abandoned(swallow([]))
 
 
 async def test_a_coroutine_may_open_nurseries(autojump_clock: MockClock) -> None:

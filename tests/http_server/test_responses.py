@@ -27,7 +27,7 @@ def sent(body: Any, **more: Any) -> tuple[bytes, bytes]:
     return dict(response.headers)[b"content-type"], response.body
 
 
-class Colour(str, enum.Enum):
+class Colour(enum.StrEnum):
     RED = "red"
 
 

@@ -6,7 +6,7 @@ import json
 import logging
 import re
 import sys
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given, settings
@@ -45,7 +45,7 @@ class Keep(logging.Handler):
 
 def observed(event: Event, level: int = logging.DEBUG) -> list[Any]:
     """The records that an event becomes. Any: with the attributes that we add."""
-    logger = logging.Logger("motia_trio.test", level)
+    logger = logging.Logger("motia_trio.test", level)  # noqa: LOG001 - one of its own each time
     keep = Keep()
     logger.addHandler(keep)
     LoggingObserver(logger).observe(event)
@@ -130,7 +130,7 @@ def test_every_event_is_told_with_its_level_its_step_and_its_fields(
 
 
 def test_no_event_is_left_out_of_the_test_above() -> None:
-    assert {type(event) for event, _, _ in EVENTS} == set(Event.__args__)  # type: ignore[attr-defined]
+    assert {type(event) for event, _, _ in EVENTS} == set(get_args(Event))
 
 
 def test_what_is_below_the_loggers_level_is_not_written() -> None:

@@ -71,7 +71,9 @@ def test_a_lifespan_goes_with_the_step() -> None:
     def lifespan(ctx: Any) -> None: ...
 
     assert step(queue("t"), lifespan=lifespan)(ship).step.lifespan is lifespan
-    assert step({"name": "A", "triggers": []} | {"type": "noop"}, ship, lifespan=lifespan)
+    assert (
+        step({"name": "A", "subscribes": ["t"]}, ship, lifespan=lifespan).step.lifespan is lifespan
+    )
 
 
 def test_helpers_make_triggers_with_all_they_may_say() -> None:
@@ -94,7 +96,8 @@ def test_helpers_make_triggers_with_all_they_may_say() -> None:
         state(group_id="g", key="k", condition=condition),
         stream("s", group_id="g", item_id="i", condition=condition),
     )(ship)
-    first, second, third, fourth, fifth = made.step.triggers
+    triggers: tuple[Any, ...] = made.step.triggers
+    first, second, third, fourth, fifth = triggers
     assert (first.kind, first.method, first.path) == ("http", "GET", "/a")
     assert (first.body_schema, first.response_schema) == (dict, {200: str})
     assert (first.query_params, first.middleware) == ([{"name": "q"}], (condition,))

@@ -39,8 +39,8 @@ async def store(make: Callable[[Path], Store], tmp_path: Path) -> AsyncIterator[
         yield made
 
 
-def route(step: str = "A", **fields: Any) -> Route:
-    return Route(**{"step": step, "trigger": 0, "due_at": NOW} | fields)
+def route(step: str = "A", trigger: int = 0, due_at: float = NOW, **fields: Any) -> Route:
+    return Route(step, trigger, due_at, **fields)
 
 
 async def put(store: Store, *ids: str, now: float = NOW, **fields: Any) -> list[Delivery]:
@@ -341,8 +341,12 @@ async def test_a_cancelled_call_happened_or_did_not(store: Store) -> None:
 def test_the_store_agrees_with_the_model(
     make: Callable[[Path], Store], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
+    class Machine(StoreMachine):
+        def __init__(self) -> None:
+            super().__init__(make, tmp_path_factory.mktemp("store"))
+
     run_state_machine_as_test(
-        lambda: StoreMachine(make, tmp_path_factory.mktemp("store")),
+        Machine,
         settings=settings(
             deadline=None,
             max_examples=60,
