@@ -101,7 +101,7 @@ def test_the_traceback_of_a_deep_recursion_is_short() -> None:
 
 
 def test_a_group_of_one_is_told_as_its_one_error() -> None:
-    group = ExceptionGroup("g", [ExceptionGroup("h", [raised(ValueError("x"))])])
+    group = ExceptionGroup("g", [ExceptionGroup("h", [ValueError("x")])])
     assert told(group).error == "ValueError: x"
 
 

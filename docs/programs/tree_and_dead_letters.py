@@ -27,7 +27,7 @@ async def main():
 
         [letter] = rt.dead_letters.list(step="ShipOrder")
         assert letter.message.data == {"item": "piano"}
-        assert letter.reason == "failed 1 times; last: RuntimeError: too heavy"
+        assert letter.reason == "failed once; last: RuntimeError: too heavy"
         [failure] = letter.failures
         print(failure.error, "in", failure.where)
 

@@ -15,8 +15,10 @@ from motia_trio.http_server.routing import Match, NoMethod, Routes
 
 def find(method: str, path: str, *routes: str) -> Any:
     """Route by ``"METHOD /path"``; targets are those strings."""
-    given = [(*route.split(" ", 1), route) for route in routes]
-    found = Routes(given).find(method, path)  # type: ignore[arg-type]
+    split = (route.partition(" ") for route in routes)
+    found = Routes((verb, pattern, f"{verb} {pattern}") for verb, _, pattern in split).find(
+        method, path
+    )
     return (found.target, found.params) if isinstance(found, Match) else found
 
 
