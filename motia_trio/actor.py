@@ -46,8 +46,22 @@ class StepActor:
     """Runs one step: a mailbox, a crew of hands, and the outcome of every attempt."""
 
     __slots__ = (
-        "_crew", "_holding", "_handler", "_infos", "_life", "_limiter", "_mailbox", "_open", "_resources",
-        "_retry_at", "_running", "_settler", "_shared", "_stop", "name", "step",
+        "_crew",
+        "_handler",
+        "_holding",
+        "_infos",
+        "_life",
+        "_limiter",
+        "_mailbox",
+        "_open",
+        "_resources",
+        "_retry_at",
+        "_running",
+        "_settler",
+        "_shared",
+        "_stop",
+        "name",
+        "step",
     )  # fmt: skip
 
     def __init__(self, step: Step, handler: Handler, shared: Shared) -> None:
@@ -128,9 +142,8 @@ class StepActor:
 
     def worth_feeding(self) -> bool:
         """Whether the room for deliveries is worth a look into the store."""
-        return (
-            self._takes_messages()
-            and self._mailbox.room("queue") * 2 >= self._mailbox.share("queue")
+        return self._takes_messages() and self._mailbox.room("queue") * 2 >= self._mailbox.share(
+            "queue"
         )
 
     def _takes_messages(self) -> bool:

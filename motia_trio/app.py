@@ -95,11 +95,14 @@ def _clashes(steps: Sequence[Step]) -> Iterator[Problem]:
 
 def _shape(path: str) -> str:
     """A path with the names of its parameters left out: two that match alike are alike."""
-    parts = (
+    parts = path.strip("/").split("/")
+    shapes = [
         ":" if part.startswith(":") or (part.startswith("{") and part.endswith("}")) else part
-        for part in path.strip("/").split("/")
-    )
-    return "/".join(parts)
+        for part in parts
+    ]
+    if parts[-1].startswith("*"):
+        shapes[-1] = "*"
+    return "/".join(shapes)
 
 
 def _unmet(steps: Sequence[Step]) -> Iterator[Problem]:

@@ -7,8 +7,11 @@ added here). NaN and infinity have no JSON form and are refused by name of the p
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections import deque
 from collections.abc import Mapping
+from enum import Enum
 from typing import Any
 
 import attrs
@@ -45,9 +48,26 @@ def encode(value: object) -> bytes:
         raw = to_json(value, inf_nan_mode="constants", fallback=_fallback)
     except (TypeError, ValueError, RecursionError) as error:
         raise _explain(value, str(error)) from None
-    if (b"NaN" in raw or b"Infinity" in raw) and (path := _not_finite(value, "$")):
+    if _may_hide_nan(raw, value) and (path := _not_finite(value, "$")):
         raise NotEncodable(path, "NaN and infinity have no JSON form; send null or a string")
     return raw
+
+
+def _may_hide_nan(raw: bytes, value: object) -> bool:
+    """Whether a look at every part is worth its time.
+
+    pydantic writes the NaN of a model's field as null, whatever it is told. What msgspec can write
+    holds no model, and it says so fast.
+    """
+    if b"NaN" in raw or b"Infinity" in raw:
+        return True
+    if b"null" not in raw:
+        return False
+    try:
+        msgspec.json.encode(value)
+    except (TypeError, ValueError, RecursionError):
+        return True
+    return False
 
 
 def _fallback(value: object) -> object:
@@ -62,11 +82,13 @@ def _children(value: object) -> list[tuple[str, object]]:
         value = {name: getattr(value, name) for name in type(value).model_fields}
     elif attrs.has(type(value)):
         value = attrs.asdict(value, recurse=False)  # type: ignore[arg-type]
-    elif hasattr(type(value), "__dataclass_fields__"):
-        value = dict(vars(value)) if hasattr(value, "__dict__") else {}
+    elif dataclasses.is_dataclass(value):
+        value = {item.name: getattr(value, item.name) for item in dataclasses.fields(value)}
+    elif isinstance(value, Enum):
+        return [("", value.value)]
     if isinstance(value, Mapping):
         return [(f".{key}", item) for key, item in value.items()]
-    if isinstance(value, (list, tuple, set, frozenset)):
+    if isinstance(value, (list, tuple, set, frozenset, deque)):
         return [(f"[{index}]", item) for index, item in enumerate(value)]
     return []
 

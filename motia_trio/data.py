@@ -83,6 +83,9 @@ class Request(Data):
         super().__init__(fields)
         object.__setattr__(self, "_raw_body", raw_body)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (dict(self), self.raw_body)
+
     def __missing__(self, key: str) -> Any:
         if key in {"raw_body", "rawBody"}:
             return object.__getattribute__(self, "_raw_body")
@@ -92,19 +95,16 @@ class Request(Data):
 def wrap(value: Any) -> Any:
     """Turn every dict inside a freshly decoded JSON value into :class:`Data`, and give it back.
 
-    Lists are changed in place: nobody else may hold ``value``.
+    It is changed in place: nobody else may hold ``value``. Depth does not matter.
     """
-    kind = type(value)
-    if kind is dict:
-        for key, item in value.items():
-            if type(item) in _CONTAINERS:
-                value[key] = wrap(item)
-        return Data(value)
-    if kind is list:
-        for index, item in enumerate(value):
-            if type(item) in _CONTAINERS:
-                value[index] = wrap(item)
-    return value
-
-
-_CONTAINERS = frozenset({dict, list})
+    whole: list[Any] = [value]
+    unseen: list[Any] = [whole]
+    while unseen:
+        container = unseen.pop()
+        for key, item in container.items() if type(container) is Data else enumerate(container):
+            if type(item) is dict:
+                data = container[key] = Data(item)
+                unseen.append(data)
+            elif type(item) is list:
+                unseen.append(item)
+    return whole[0]

@@ -6,6 +6,7 @@ import os
 import sysconfig
 import traceback
 from pathlib import Path
+
 from attrs import field, frozen
 
 __all__ = ["Told", "leaves", "tell_error"]
@@ -41,15 +42,19 @@ def tell_error(error: BaseException, root: str = "") -> Told:
     found = leaves(error)
     one = found[0] if len(found) == 1 else error
     kind = type(one).__name__
-    try:
-        text = str(one)
-    except Exception as broken:  # noqa: BLE001 - the words of an error must not be another error
-        text = f"<its text raised {type(broken).__name__}>"
+    text = _text(one)
     if one is error and len(found) > 1:
-        text += ": " + "; ".join(f"{type(leaf).__name__}: {leaf}" for leaf in found[:5])
+        text += ": " + "; ".join(f"{type(leaf).__name__}: {_text(leaf)}" for leaf in found[:5])
     notes = "".join(f" ({note})" for note in getattr(one, "__notes__", ()))
     line = " ".join(f"{kind}: {text}{notes}".split()) if text or notes else kind
     return Told(line, _where(found[0], error, root), _trace(error))
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as broken:  # noqa: BLE001 - the words of an error must not be another error
+        return f"<its text raised {type(broken).__name__}>"
 
 
 def _where(error: BaseException, group: BaseException, root: str) -> str:

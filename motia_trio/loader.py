@@ -76,7 +76,8 @@ def find_step_files(root: Path, folders: Sequence[str] = FOLDERS) -> Iterator[Pa
 def _load(path: Path, root: Path) -> Step:
     source = path.relative_to(root).as_posix()
     module = _import(path, source, root)
-    made = [v for v in vars(module).values() if isinstance(v, StepDefinition)]
+    found = (value for value in vars(module).values() if isinstance(value, StepDefinition))
+    made = list({id(definition): definition for definition in found}.values())
     if made and not hasattr(module, "config"):
         if len(made) > 1:
             names = ", ".join(definition.step.name for definition in made)

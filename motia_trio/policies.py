@@ -22,7 +22,8 @@ class RetryPolicy:
     ``max_retries`` counts retries, so a message has ``max_retries + 1`` attempts. The wait before
     retry *n* is ``delay * rate ** (n - 1)`` seconds, spread by a quarter to either side so that
     what failed together does not come back together, and never more than ``cap``. A ``fixed``
-    backoff waits ``delay`` seconds every time. Source: the defaults are those measured on Motia.
+    backoff waits ``delay`` seconds every time, whatever the cap. Source: the defaults
+    are those measured on Motia.
     """
 
     max_retries: int = field(default=3, validator=ge(0))
@@ -45,8 +46,10 @@ class RetryPolicy:
             return None
         if self.kind == "fixed":
             return self.delay
-        # the exponent is bounded: float overflow must not turn a long retry chain into an error
-        wait = self.delay * self.rate ** min(attempt - 1, 64)
+        try:
+            wait = self.delay * self.rate ** (attempt - 1)
+        except OverflowError:
+            return self.cap if self.delay else 0.0
         return min(self.cap, wait * (0.75 + chance / 2))
 
 
@@ -85,5 +88,5 @@ class RestartPolicy:
         if not was_probe:
             recent = sum(1 for at in crashes if at > crashes[-1] - self.window)
             if recent <= self.max_restarts:
-                return Restart(self.delay * 2 ** (recent - 1))
+                return Restart(self.delay * 2.0 ** min(recent - 1, 32))
         return Quarantine(min(self.cool_down_cap, self.cool_down * 2.0 ** min(failed_probes, 32)))

@@ -95,9 +95,6 @@ def test_two_steps_of_one_name_are_refused_with_both_places() -> None:
         pytest.param(
             "/a/*rest",
             "/a/*more",
-            marks=pytest.mark.xfail(
-                strict=True, reason="bug: rests of two names are not seen to be one route"
-            ),
         ),
     ],
 )

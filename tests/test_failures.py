@@ -117,11 +117,6 @@ def test_an_error_whose_words_raise_is_told_all_the_same() -> None:
     assert told(Unspeakable()).error == "Unspeakable: <its text raised RuntimeError>"
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=RuntimeError,
-    reason="bug: the leaves of a group are put into words without the guard that one error has",
-)
 def test_a_group_with_an_error_whose_words_raise_is_told_all_the_same() -> None:
     line = told(ExceptionGroup("g", [Unspeakable(), ValueError("x")])).error
     assert "Unspeakable" in line

@@ -107,8 +107,7 @@ class Mailbox(Generic[T]):
         queue.entries.append((trio.current_time(), item))
         self._received += 1
         self._waiting += 1
-        if self._waiting > self._peak:
-            self._peak = self._waiting
+        self._peak = max(self._peak, self._waiting)
         if queue.in_hand < queue.lane.limit:
             self.on_entry()
 

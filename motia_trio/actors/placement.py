@@ -37,12 +37,14 @@ def drive(
     :data:`PATIENCE` times it is left where it is, for ever, and
 
     Raises:
-        HandlerIgnoredCancel: instead of looping for ever. Only a shielded wait, or a nursery of its
-            own whose children resist, cannot be ended this way.
+        HandlerIgnoredCancel: instead of looping for ever. What cannot be ended this way: a shielded
+            wait, and what goes on inside a nursery that the coroutine opened itself.
     """
     context = copy_context()
     run = context.run
     cancels = 0
+    task = trio.lowlevel.current_task()
+    nurseries = len(task.child_nurseries)
     try:
         trap = run(coroutine.send, None)
         if before_wait is not None:
@@ -56,7 +58,7 @@ def drive(
             # Trio sends the outcome of a wait, and the wait raises it: a Cancelled passes here
             if type(value) is Error and isinstance(value.error, trio.Cancelled):
                 cancels += 1
-                if cancels > PATIENCE and not trio.lowlevel.current_task().child_nurseries:
+                if cancels > PATIENCE and len(task.child_nurseries) == nurseries:
                     _never_drop(coroutine)
                     raise HandlerIgnoredCancel(
                         f"caught its cancellation {PATIENCE} times and went on; it was abandoned"

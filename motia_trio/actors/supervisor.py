@@ -178,7 +178,8 @@ class _Keeper:
         self.crashes += 1
         supervisor = self._supervisor
         self.last_error = tell_error(error).error
-        self._times = [*self._times[-supervisor.policy.max_restarts :], trio.current_time()]
+        kept = supervisor.policy.max_restarts + 1
+        self._times = [*self._times, trio.current_time()][-kept:]
         if was_probe:
             self.failed_probes += 1
         verdict = supervisor.policy.after_crash(
@@ -201,6 +202,8 @@ class _Keeper:
         return True
 
     async def _nap(self, seconds: float) -> None:
+        if self._supervisor.is_stopping():
+            return
         with trio.move_on_after(seconds) as self.nap:
             await trio.sleep_forever()
 

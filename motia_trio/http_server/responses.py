@@ -15,6 +15,11 @@ __all__ = ["NotAResponse", "Response", "error_response", "to_response"]
 
 Headers = list[tuple[bytes, bytes]]
 
+# what concerns the bytes on this connection, and is ours and the server's to say
+_OF_THE_CONNECTION = frozenset({
+    b"content-length", b"transfer-encoding", b"connection", b"keep-alive", b"upgrade",
+})  # fmt: skip
+
 
 class NotAResponse(Exception):
     """What a handler returned is no response; the text says what it was."""
@@ -83,7 +88,7 @@ def to_response(result: object) -> Response:
     names = {name for name, _ in sent}
     if b"content-type" not in names and not empty:
         sent.append((b"content-type", kind))
-    sent = [(name, value) for name, value in sent if name != b"content-length"]
+    sent = [(name, value) for name, value in sent if name not in _OF_THE_CONNECTION]
     if not empty:
         sent.append((b"content-length", str(len(raw)).encode()))
     return Response(int(status), sent, raw)
@@ -98,10 +103,9 @@ def _encode_body(body: object) -> tuple[bytes, bytes]:
     if isinstance(body, (bytes, bytearray, memoryview)):
         return b"application/octet-stream", bytes(body)
     if isinstance(body, Mapping) and body.get("type") == "Buffer" and set(body) == {"type", "data"}:
-        try:
-            return b"application/octet-stream", bytes(body["data"])
-        except (TypeError, ValueError):
-            pass  # a mapping that only looks like Node's Buffer is written as JSON
+        data = body["data"]
+        if isinstance(data, list) and all(type(i) is int and 0 <= i <= 255 for i in data):
+            return b"application/octet-stream", bytes(data)
     return b"application/json", codec.encode(body)
 
 
@@ -132,8 +136,8 @@ def _header_name(name: object) -> bytes:
 
 def _header_value(name: object, value: object) -> bytes:
     text = str(value).strip()
-    if any(char in "\r\n\0" for char in text):
-        raise NotAResponse(f"the handler returned a line break in header {name!r}")
+    if any((char < " " and char != "\t") or char == "\x7f" for char in text):
+        raise NotAResponse(f"the handler returned a control character in header {name!r}")
     try:
         return text.encode("latin-1")
     except UnicodeEncodeError:

@@ -73,9 +73,9 @@ class Routes(Generic[T]):
                 node.rest[method] = _Leaf(target, (*names, segment[1:] or "rest"))
                 return
             else:
-                node = node.static.setdefault(segment, _Node())
+                node = node.static.setdefault(unquote(segment), _Node())
         node.leaves[method] = _Leaf(target, tuple(names))
-        if not names:
+        if not names and "%" not in path:
             self._exact[method, "/" + "/".join(segments)] = Match(target, {})
 
     def find(self, method: str, path: str) -> Match[T] | NoMethod | None:

@@ -9,6 +9,7 @@ import json
 import logging
 import math
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from motia_trio import codec
@@ -171,11 +172,14 @@ class TextFormatter(logging.Formatter):
         parts = [
             _time(record),
             f"{record.levelname:<7}",
-            step if " " not in step else json.dumps(step),
+            step if step.isprintable() and " " not in step else _quoted(step),
             trace_id,
             _one_line(record.getMessage()),
         ]
-        parts += (f"{name}={_value(value)}" for name, value in _fields(self, record).items())
+        parts += (
+            f"{_one_line(str(name))}={_value(value)}"
+            for name, value in _fields(self, record).items()
+        )
         return " ".join(parts)
 
 
@@ -184,16 +188,17 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Write one record as one line."""
-        return json.dumps(
+        return _dump(
             {
                 "time": _time(record),
                 "level": record.levelname.lower(),
                 "step": getattr(record, "step", None),
                 "trace_id": getattr(record, "trace_id", None),
                 "message": record.getMessage(),
-                "fields": {name: _plain(value) for name, value in _fields(self, record).items()},
-            },
-            ensure_ascii=False,
+                "fields": {
+                    str(name): _plain(value) for name, value in _fields(self, record).items()
+                },
+            }
         )
 
 
@@ -222,14 +227,21 @@ def _plain(value: Any) -> Any:
 
 def _value(value: Any) -> str:
     """A field for people: bare where that is plain, JSON otherwise."""
-    if isinstance(value, str):
-        bare = value.isprintable() and value and not set(value) & set(' "=')
-        return value if bare else json.dumps(value, ensure_ascii=False)
-    try:
-        return codec.encode(value).decode()
-    except NotEncodable:
-        return json.dumps(repr(value), ensure_ascii=False)
+    if isinstance(value, str) and value.isprintable() and value and not set(value) & set(' "='):
+        return value
+    return _dump(_plain(value))
 
 
 def _one_line(text: str) -> str:
-    return text if text.isprintable() else json.dumps(text, ensure_ascii=False)[1:-1]
+    return text if text.isprintable() else _quoted(text)[1:-1]
+
+
+_quoted = partial(json.dumps, ensure_ascii=True)
+
+
+def _dump(value: object) -> str:
+    """JSON in one line that a terminal cannot take for commands."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else _quoted(char)[1:-1] for char in text)

@@ -63,13 +63,12 @@ def parse_step(
     Raises:
         LoadFailed: with every problem of this config, not the first alone.
     """
-    mapping = _as_mapping(config)
-    if mapping is None:
+    if not isinstance(config, (Mapping, BaseModel)):
         raise LoadFailed(
             [Problem(source, f"config must be a dict, not a {type(config).__qualname__}")]
         )
     try:
-        raw = RawStep.model_validate(mapping)
+        raw = RawStep.model_validate(config)
     except ValidationError as error:
         raise LoadFailed(list(_explain(error, source))) from None
 
@@ -77,12 +76,15 @@ def parse_step(
     bound: Handler | None = None
     triggers: list[Trigger] = []
     try:
-        triggers.extend(
-            _trigger(raw_trigger, raw.infrastructure)
-            for raw_trigger in [*_first_dialect(raw), *raw.triggers]
-        )
+        raw_triggers = [*_first_dialect(raw), *raw.triggers]
     except ValueError as error:
         problems.append(Problem(source, str(error)))
+        raw_triggers = raw.triggers
+    for raw_trigger in raw_triggers:
+        try:
+            triggers.append(_trigger(raw_trigger, raw.infrastructure))
+        except ValueError as error:
+            problems.append(Problem(source, str(error)))
     if handler is not None:
         try:
             bound = inspect_handler(handler)
@@ -113,28 +115,6 @@ def parse_step(
         virtual_subscriptions=tuple(raw.virtual_subscribes),
         warnings=tuple(_unknown_keys(raw, "")),
     )
-
-
-def _as_mapping(config: object) -> Mapping[str, Any] | None:
-    """A dict of a config that may be a dict, a pydantic object, or hold such objects."""
-    if isinstance(config, BaseModel):
-        config = _fields(config)
-    if not isinstance(config, Mapping):
-        return None
-    result = dict(config)
-    if isinstance(triggers := result.get("triggers"), (list, tuple)):
-        result["triggers"] = [
-            _fields(item) if isinstance(item, BaseModel) and not isinstance(item, Raw) else item
-            for item in triggers
-        ]
-    return result
-
-
-def _fields(model: BaseModel) -> dict[str, Any]:
-    """The fields of a model that were set, nested models kept as they are."""
-    extra = model.model_extra or {}
-    fields = type(model).model_fields
-    return {name: getattr(model, name) for name in fields} | dict(extra)
 
 
 def _first_dialect(raw: RawStep) -> Iterator[AnyRawTrigger]:
@@ -213,7 +193,7 @@ def _limits(raw: AnyRawTrigger, step: RawInfrastructure) -> Limits:
     delay_ms = _first(*(q.backoff_delay_ms for q in queues))
     retries = _first(*(q.max_retries for q in queues), *(h.retries for h in handlers))
     default = RetryPolicy()
-    fifo = _first(*(q.type for q in queues)) == "fifo"
+    fifo = kind == "queue" and _first(*(q.type for q in queues)) == "fifo"
     return Limits(
         timeout=min(bounds) if bounds else TIMEOUTS[kind],
         concurrency=_first(*(q.concurrency for q in queues))

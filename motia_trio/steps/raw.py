@@ -63,6 +63,17 @@ class Raw(BaseModel):
         alias_generator=to_camel, populate_by_name=True, extra="allow", arbitrary_types_allowed=True
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _plain(cls, value: Any) -> Any:
+        """A pydantic object of somebody else's is its fields; a key that is None is not there."""
+        if isinstance(value, BaseModel) and not isinstance(value, Raw):
+            fields = {name: getattr(value, name) for name in type(value).model_fields}
+            value = {**fields, **(value.model_extra or {})}
+        if isinstance(value, Mapping):
+            return {key: item for key, item in value.items() if item is not None}
+        return value
+
     @classmethod
     def spellings(cls) -> set[str]:
         """Every key that this model knows, in the spelling of the documents."""

@@ -77,7 +77,7 @@ class MemoryStore:
             yield
         finally:
             for step, shelf in self._shelves.items():
-                for delivery in shelf.leased.values():
+                for delivery in reversed(list(shelf.leased.values())):
                     shelf.ready.appendleft(delivery)
                     self._due.add(step)
                 shelf.leased.clear()

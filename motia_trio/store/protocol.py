@@ -91,7 +91,7 @@ class Store(Protocol):
         ...
 
     async def settle(self, delivery: Delivery, outcome: Outcome, now: float) -> None:
-        """End a lease with the outcome of the attempt. A checkpoint.
+        """End a lease with the outcome of the attempt. May wait; can be cancelled before it begins.
 
         Raises:
             KeyError: the delivery is not leased (it was settled before).

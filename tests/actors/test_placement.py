@@ -214,9 +214,6 @@ async def test_a_coroutine_that_swallows_its_cancellation_for_ever_is_abandoned(
     assert len(swallowed) == PATIENCE
 
 
-@pytest.mark.xfail(
-    strict=True, reason="bug: any nursery open in the task, also the caller's, ends the patience"
-)
 async def test_a_nursery_of_the_caller_does_not_protect_a_stubborn_coroutine(
     autojump_clock: MockClock,
 ) -> None:

@@ -311,10 +311,6 @@ class SlowToSettle(Fake):
         await trio.sleep(1)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="bug: a stop that comes while child.down() runs ends no nap, and the cool-down is waited",
-)
 async def test_a_stop_while_a_child_gives_back_ends_the_wait_as_well(
     autojump_clock: MockClock,
 ) -> None:

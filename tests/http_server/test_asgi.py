@@ -69,7 +69,12 @@ async def client_of(*steps: Any) -> AsyncIterator[httpx.AsyncClient]:
     [
         ("application/json", b'{"a":[1]}', "Data", {"a": [1]}),
         ("application/problem+json; charset=utf-8", b'"x"', "str", "x"),
-        ("application/x-www-form-urlencoded", b"a=1&b=2&b=%20", "Data", {"a": "1", "b": ["2", " "]}),
+        (
+            "application/x-www-form-urlencoded",
+            b"a=1&b=2&b=%20",
+            "Data",
+            {"a": "1", "b": ["2", " "]},
+        ),
         ("text/plain; charset=latin-1", "ä".encode("latin-1"), "str", "ä"),
         ("text/plain", "ä".encode(), "str", "ä"),
         ("application/octet-stream", b"\x00\xff", "bytes", "\x00\xff"),
@@ -165,7 +170,9 @@ async def test_head_is_answered_by_get_without_a_body() -> None:
     async with client_of(get_user) as client:
         answer = await client.head("/users/17")
     assert (answer.status_code, answer.content) == (200, b"")
-    assert answer.headers["content-length"] == str(len(json.dumps({"id": "17"}, separators=(",", ":"))))
+    assert answer.headers["content-length"] == str(
+        len(json.dumps({"id": "17"}, separators=(",", ":")))
+    )
 
 
 async def test_every_response_carries_a_trace_id_and_a_given_one_goes_on() -> None:

@@ -60,9 +60,6 @@ BINARY = b"application/octet-stream"
             {"type": "Buffer", "data": 5},
             JSON,
             b'{"type":"Buffer","data":5}',
-            marks=pytest.mark.xfail(
-                strict=True, reason="bug: bytes(5) is five zeros, and bytes(10**11) all the memory"
-            ),
         ),
     ],
     ids=repr,
@@ -148,7 +145,10 @@ def test_a_status_that_has_no_body_gets_none(status: int) -> None:
         ({"status": 200, "headers": {"": "1"}}, "header named ''"),
         ({"status": 200, "headers": {"x:": "1"}}, "header named 'x:'"),
         ({"status": 200, "headers": {"é": "1"}}, "header named 'é'"),
-        ({"status": 200, "headers": {"x": "a\r\nset-cookie: b"}}, "line break in header 'x'"),
+        (
+            {"status": 200, "headers": {"x": "a\r\nset-cookie: b"}},
+            "control character in header 'x'",
+        ),
         ({"status": 200, "headers": {"x": "a\0b"}}, "in header 'x'"),
         ({"status": 200, "headers": {"x": "€"}}, "characters that HTTP headers cannot carry"),
     ],
@@ -241,11 +241,6 @@ def test_what_is_not_refused_can_be_sent(result: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("char", ["\v", "\f"])
-@pytest.mark.xfail(
-    strict=True,
-    raises=h11.LocalProtocolError,
-    reason="bug: a vertical tab or form feed in a header is not refused, and the connection breaks",
-)
 def test_a_header_with_other_breaks_is_refused(char: str) -> None:
     with pytest.raises(NotAResponse):
         write(to_response({"status": 200, "headers": {"x": f"a{char}b"}}))

@@ -225,15 +225,10 @@ def test_a_record_is_one_line_whatever_is_in_message_and_fields(
     [{"step": "Ship\nOrder"}, {"fields": {"a\nb": 1}}],
     ids=["step", "key"],
 )
-@pytest.mark.xfail(strict=True, reason="bug: names of steps and of fields are written as they are")
 def test_a_record_is_one_line_whatever_its_names_are(attributes: dict[str, Any]) -> None:
     assert not BREAKS.search(TextFormatter().format(record("m", **attributes)))
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="bug: C1 control characters, which terminals take for escape sequences, pass through",
-)
 def test_control_characters_do_not_reach_the_terminal() -> None:
     made = record("a\x9b31mb", fields={"x": "\x9b31m"})
     assert "\x9b" not in TextFormatter().format(made)

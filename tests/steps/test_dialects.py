@@ -328,10 +328,6 @@ class Sparse(Config):
     enqueues: list[str] | None = None
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="bug: _fields() hands on fields that were not set, so None is taken for a wrong list",
-)
 def test_fields_that_a_pydantic_object_leaves_unset_are_not_given() -> None:
     config = Sparse(name="A", triggers=[ApiTrigger(path="/a", method="GET")])
     assert parse(config).topics == ()
@@ -345,9 +341,6 @@ class Infrastructure(BaseModel):
     handler: HandlerLimits
 
 
-@pytest.mark.xfail(
-    strict=True, reason="bug: only the config and its triggers may be pydantic objects, not parts"
-)
 def test_any_part_of_a_config_may_be_a_pydantic_object() -> None:
     parts = Infrastructure(handler=HandlerLimits(timeout=3))
     trigger = only_trigger({"name": "A", "triggers": [QUEUE], "infrastructure": parts})
@@ -383,7 +376,6 @@ def test_all_problems_of_a_config_are_reported_together() -> None:
     assert all(text.startswith("steps/a_step.py: ") for text in found)
 
 
-@pytest.mark.xfail(strict=True, reason="bug: parse_step stops at the first ValueError of a trigger")
 def test_problems_of_two_triggers_are_reported_together() -> None:
     bad = {"type": "api", "method": "GET", "responseSchema": {"ok": {}}}
     assert (
