@@ -232,8 +232,8 @@ class StepActor:
         scope = self.step.lifespan(ctx)
         if not hasattr(scope, "__aenter__"):
             raise TypeError(
-                f"lifespan(ctx) of step {self.name!r} must give an async context manager, not a "
-                f"{type(scope).__qualname__}; put @contextlib.asynccontextmanager above it"
+                f"lifespan(ctx) of step {self.name!r} gave {type(scope).__qualname__}, which is no "
+                "async context manager; put @contextlib.asynccontextmanager above it"
             )
         async with scope as resources:
             self._resources = resources
@@ -375,6 +375,8 @@ class StepActor:
     ) -> None:
         """Count a failed attempt: answer the request, or decide when to deliver again."""
         shared, step = self._shared, self.step
+        if isinstance(error, RuntimeError) and "no running event loop" in str(error):
+            error.add_note("handlers run on Trio in this version: use trio, or a plain def handler")
         told = tell_error(error, shared.root)
         if isinstance(error, TimedOut):  # ours: it was raised nowhere
             told = evolve(told, where=step.source)

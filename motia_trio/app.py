@@ -37,6 +37,8 @@ class App:
     ) -> None:
         self.root = str(Path(root if root is not None else ".").absolute())
         self.settings = Settings.of("App", settings)
+        if isinstance(steps, (Step, StepDefinition)):
+            raise TypeError("App(steps=…) takes a list of steps: App([the_step])")
         self.steps = tuple(_model(item) for item in steps)
         problems = [*_clashes(self.steps), *_unmet(self.steps)]
         if problems:

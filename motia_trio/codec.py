@@ -73,7 +73,9 @@ def _may_hide_nan(raw: bytes, value: object) -> bool:
 def _fallback(value: object) -> object:
     if attrs.has(type(value)):
         return attrs.asdict(value, recurse=False)  # type: ignore[arg-type]
-    raise TypeError(f"a {type(value).__qualname__} has no JSON form")
+    if hasattr(value, "__await__"):
+        raise TypeError(f"{type(value).__qualname__} is something to await: is an await missing?")
+    raise TypeError(f"{type(value).__qualname__} has no JSON form")
 
 
 def _children(value: object) -> list[tuple[str, object]]:

@@ -237,7 +237,7 @@ class Context:
 
     def __getattr__(self, name: str) -> Any:
         other = alias(name)
-        if other != name and not name.startswith("_") and hasattr(self, other):
+        if other in self.__dict__ or (other != name and hasattr(type(self), other)):
             return getattr(self, other)
         if name in _LATER:
             raise AttributeError(f"ctx.{name} is not in this version of motia_trio", name=name)

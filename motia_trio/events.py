@@ -18,6 +18,7 @@ __all__ = [
     "ActorQuarantined",
     "ActorRecovered",
     "ActorStarted",
+    "AppWarned",
     "AskFailed",
     "AttemptFailed",
     "DeadLettered",
@@ -34,6 +35,13 @@ __all__ = [
 ]
 
 Level = Literal["debug", "info", "warning", "error"]
+
+
+@frozen
+class AppWarned:
+    """Something in the app should be looked at, and does not keep it from running."""
+
+    message: str
 
 
 @frozen
@@ -168,7 +176,10 @@ class TopicUnlisted:
 
 @frozen
 class TopicUnheard:
-    """A message went to a topic nobody listens to: nothing was stored. Told once per topic."""
+    """A message went to a topic nobody listens to: nothing was stored.
+
+    Told once per topic, and not at all where the app was warned of it at load.
+    """
 
     topic: str
     step: str | None
@@ -186,7 +197,8 @@ class StoreFailed:
 
 
 Event: TypeAlias = (
-    StepLogged
+    AppWarned
+    | StepLogged
     | RequestAnswered
     | Refused
     | AskFailed

@@ -41,12 +41,13 @@ def load_steps(root: Path, folders: Sequence[str] = FOLDERS) -> list[Step]:
     files = list(find_step_files(root, folders))
     if not files:
         below = " and ".join(f"{folder}/" for folder in folders)
+        near = _near_miss(root, folders)
         raise LoadFailed(
             [
                 Problem(
                     str(root),
                     f"no steps found: looked below {below} for files named *_step.py, *.step.py "
-                    "or *-step.py",
+                    f"or *-step.py{near}",
                 )
             ]
         )
@@ -61,6 +62,19 @@ def load_steps(root: Path, folders: Sequence[str] = FOLDERS) -> list[Step]:
     if problems:
         raise LoadFailed(problems)
     return steps
+
+
+def _near_miss(root: Path, folders: Sequence[str]) -> str:
+    """What is there that may have been meant."""
+    if root.name in folders:
+        return f"; this is a {root.name}/ itself: give the folder above it"
+    misplaced = [path for path in sorted(root.glob("*.py")) if path.name.endswith(ENDINGS)]
+    if misplaced:
+        return f"; {misplaced[0].name} is there, but not below {' or '.join(folders)}"
+    for folder in folders:
+        for path in sorted((root / folder).rglob("*.py")):
+            return f"; {path.relative_to(root)} is there, but is not named so"
+    return ""
 
 
 def find_step_files(root: Path, folders: Sequence[str] = FOLDERS) -> Iterator[Path]:
@@ -114,18 +128,27 @@ def _import(path: Path, source: str, root: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except LoadFailed as failed:  # a builder in the file says what is wrong with its arguments
         del sys.modules[name]
-        raise LoadFailed([Problem(source, str(problem)) for problem in failed.problems]) from None
+        raise LoadFailed([_placed(problem, path, source) for problem in failed.problems]) from None
     except SyntaxError as error:
         del sys.modules[name]
         where = f"{source}:{error.lineno}" if error.filename == str(path) else str(error.filename)
         raise LoadFailed([Problem(where, f"{type(error).__name__}: {error.msg}")]) from None
     except (Exception, SystemExit) as error:
         del sys.modules[name]
+        if isinstance(error, ModuleNotFoundError) and error.name == "motia":
+            error.add_note("in this version import the same names from motia_trio")
         told = tell_error(error, str(root))
         raise LoadFailed(
             [Problem(source, f"could not be imported: {told.error} ({told.where})")]
         ) from error
     return module
+
+
+def _placed(problem: Problem, path: Path, source: str) -> Problem:
+    """A problem that a builder found, told of the file in which it stands."""
+    if problem.where.startswith(f"{path.name}:"):
+        return Problem(source + problem.where.removeprefix(path.name), problem.what)
+    return Problem(source, str(problem))
 
 
 def _make_importable(root: Path) -> None:

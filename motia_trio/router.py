@@ -53,6 +53,8 @@ class Router:
         self._actors = {actor.name: actor for actor in actors}
         self._told: set[tuple[str, str]] = set()
         self.unheard: Counter[str] = Counter()
+        # who lists a topic that nobody hears was told at load
+        self._listed = {topic for actor in actors for topic in actor.step.topics}
         for actor in actors:
             seen: set[str] = set()
             for index, trigger in enumerate(actor.step.triggers):
@@ -163,7 +165,7 @@ class Router:
 
     def _tell_unheard(self, topic: str, sender: Step | None, trace_id: str) -> None:
         self.unheard[topic] += 1
-        if self.unheard[topic] == 1:
+        if self.unheard[topic] == 1 and topic not in self._listed:
             self._shared.observers.tell(
                 TopicUnheard(topic, sender.name if sender else None, trace_id)
             )

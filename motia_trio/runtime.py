@@ -22,6 +22,7 @@ from motia_trio.events import (
     ActorQuarantined,
     ActorRecovered,
     ActorStarted,
+    AppWarned,
     Observers,
 )
 from motia_trio.failures import tell_error
@@ -83,7 +84,7 @@ class Tree:
         for actor in self.actors:
             if actor.name == name:
                 return actor
-        raise KeyError(name)
+        raise KeyError(f"{name}; there are: {', '.join(actor.name for actor in self.actors)}")
 
 
 class DeadLetters:
@@ -130,6 +131,8 @@ class Runtime:
                     nursery.start_soon(self._shared.warden.run)
                     await nursery.start(self._supervise)
                     self._state = "running"
+                    for warning in self.app.warnings:
+                        self._observers.tell(AppWarned(warning))
                     yield
                     await self.begin_stop()
                     await self._stop()

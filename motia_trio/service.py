@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from motia_trio.app import App
 from motia_trio.failures import leaves
 from motia_trio.http_server import asgi_app, listen
 from motia_trio.observe import LoggingObserver
@@ -16,7 +17,6 @@ from motia_trio.runtime import Runtime
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
-    from motia_trio.app import App
     from motia_trio.events import Observer
     from motia_trio.http_server import ASGIApp
 
@@ -63,6 +63,8 @@ async def open_runtime(
         OSError: the address cannot be had.
         StepQuarantined: with ``raise_quarantine=True``, when a step crashed too often.
     """
+    if not isinstance(app, App):
+        raise TypeError(f"open_runtime takes an App, not {app!r}: open_runtime(App([…]))")
     service = Service(
         app,
         app.settings.but("open_runtime", settings),

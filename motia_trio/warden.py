@@ -19,7 +19,7 @@ __all__ = ["GRACE", "Warden"]
 
 # seconds after its bound that a handler has to clean up before it is told as overdue
 GRACE = 1.0
-# and again every so many seconds, as long as it goes on
+# and again after so many seconds, each time after twice as many, as long as it goes on
 REPEAT = 60.0
 
 
@@ -54,7 +54,7 @@ class Warden:
             for running in actor.in_flight():
                 late = now - running.bound
                 if late >= GRACE and now >= running.told_again_at:
-                    running.told_again_at = now + REPEAT
+                    running.told_again_at = now + max(REPEAT, late)
                     self._shared.observers.tell(
                         HandlerOverdue(
                             actor.step.name, actor.step.source, running.trace_id, seconds=late

@@ -151,8 +151,9 @@ async def test_the_crash_of_an_abandoned_handler_is_told_by_its_cause(autojump_c
     async with open_runtime(App([stubborn]), observers=[notebook]) as rt:
         await rt.enqueue("work")
         await trio.sleep(300)
-    crashes = [*notebook.of(ActorCrashed), *notebook.of(ActorQuarantined)]
+    crashes = [event.error for event in notebook.of(ActorCrashed)]
+    crashes += [event.error for event in notebook.of(ActorQuarantined)]
     assert crashes
-    for crash in crashes:
-        assert "HandlerIgnoredCancel" in crash.error
-        assert "corrupted" not in crash.error
+    for error in crashes:
+        assert "HandlerIgnoredCancel" in error
+        assert "corrupted" not in error

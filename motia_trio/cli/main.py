@@ -21,8 +21,14 @@ def main() -> None:
 @click.option(
     "--port", type=click.IntRange(0, 65535), help="Port for HTTP; 0 picks a free one.  [3111]"
 )
-@click.option("--store", metavar="URL", help="Where messages live.  [memory:]")
-@click.option("--mailbox", type=click.IntRange(min=1), help="Places in a step's mailbox.  [100]")
+@click.option(
+    "--store", metavar="URL", help="Where messages live; this version has memory: alone.  [memory:]"
+)
+@click.option(
+    "--mailbox",
+    type=click.IntRange(min=1),
+    help="How many entries wait in a step's mailbox before it is full.  [100]",
+)
 @click.option(
     "--body-limit", type=click.IntRange(min=1), help="Largest request body, in bytes.  [16777216]"
 )
@@ -46,7 +52,7 @@ def main() -> None:
     help="Lines for people or for machines.  [text]",
 )
 def run(directory: str, **flags: Any) -> None:
-    r"""Serve the steps of the project in DIR (default: this folder).
+    """Serve the steps of the project in DIR (default: this folder).
 
     Steps are the files named *_step.py, *.step.py or *-step.py below DIR/src and DIR/steps.
     Logs go to stderr. When everything listens, one line on stdout says so:
@@ -58,7 +64,7 @@ def run(directory: str, **flags: Any) -> None:
 
     Each option can also be set by an environment variable (MOTIA_TRIO_PORT=8000) or in
     DIR/motia.toml (port = 8000). A flag wins over the environment, that over the file.
-    """
+    """  # noqa: D301 - click wants the character itself
     from motia_trio.cli.run import run_project
 
     given = {name: value for name, value in flags.items() if value is not None}

@@ -41,8 +41,6 @@ def run_project(directory: str, flags: Mapping[str, Any]) -> int:
     except (LoadFailed, SettingInvalid) as error:
         _say(str(error))
         return 1
-    for warning in app.warnings:
-        log.warning("%s", warning)
     bind = f"{settings.host}:{settings.port}"
     try:
         trio.run(_serve, app, bind)
@@ -65,7 +63,11 @@ async def _serve(app: App, bind: str) -> None:
                     log.info("messages live in memory: what waits when the process ends is lost")
                 print(f"ready http={service.http_url}", flush=True)
                 await stop.wait()
-                log.info("stopping; what runs has %g s", app.settings.shutdown_timeout)
+                log.info(
+                    "stopping: %d in flight, %g s to finish; a second signal ends it at once",
+                    service.tree().in_flight,
+                    app.settings.shutdown_timeout,
+                )
             nursery.cancel_scope.cancel()
 
 

@@ -19,6 +19,7 @@ from motia_trio.events import (
     ActorQuarantined,
     ActorRecovered,
     ActorStarted,
+    AppWarned,
     AskFailed,
     AttemptFailed,
     DeadLettered,
@@ -71,6 +72,8 @@ class LoggingObserver:
 def _tell(event: Event) -> tuple[int, str, dict[str, Any]]:
     """The level, the message and the fields of an event."""
     match event:
+        case AppWarned():
+            return logging.WARNING, event.message, {}
         case StepLogged():
             return _LEVELS[event.level], event.message, dict(event.fields)
         case RequestAnswered():

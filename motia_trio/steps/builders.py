@@ -49,6 +49,8 @@ def http(
     config: Mapping[str, Any] | None = None,
 ) -> RawHttp:
     """Run the step for an HTTP request: ``http("GET", "/users/:id")``."""
+    if method.startswith("/"):
+        raise LoadFailed([Problem("http()", f"the method comes first: http({path!r}, {method!r})")])
     made: RawHttp = _make(
         RawHttp,
         method=method,
@@ -174,6 +176,10 @@ def step(
     """
     if len(args) == 2 and callable(args[1]):
         return _define(args[0], args[1], lifespan)
+
+    if len(args) == 1 and callable(args[0]):
+        where = _place(args[0])
+        raise LoadFailed([Problem(where, '@step takes its triggers: @step(queue("topic"))')])
 
     def decorate(function: Callable[..., Any]) -> StepDefinition:
         given = {key: value for key, value in options.items() if value is not None}

@@ -30,9 +30,11 @@ from motia_trio.steps.model import (
 from motia_trio.steps.raw import (
     Raw,
     RawCron,
+    RawHandlerLimits,
     RawHttp,
     RawInfrastructure,
     RawQueue,
+    RawQueueLimits,
     RawState,
     RawStep,
     RawStream,
@@ -241,7 +243,7 @@ def _unknown_keys(raw: Raw, path: str) -> Iterator[str]:
     """One warning for each key that no dialect has, with the known key that is nearest to it."""
     for key in raw.model_extra or {}:
         close = nearest(key, raw.spellings())
-        hint = f"; did you mean {close!r}?" if close else ""
+        hint = f"; did you mean {close!r}?" if close else _home_of(key)
         yield f"unknown key {path + key!r} is ignored{hint}"
     for name in type(raw).model_fields:
         value = getattr(raw, name)
@@ -251,6 +253,14 @@ def _unknown_keys(raw: Raw, path: str) -> Iterator[str]:
             for index, item in enumerate(value):
                 if isinstance(item, Raw):
                     yield from _unknown_keys(item, f"{path}{name}[{index}].")
+
+
+def _home_of(key: str) -> str:
+    """Where a limit belongs that stands in the wrong place."""
+    for home, limits in (("queue", RawQueueLimits), ("handler", RawHandlerLimits)):
+        if key in limits.spellings() or key in limits.model_fields:
+            return f"; it belongs into infrastructure.{home}"
+    return ""
 
 
 _TAGS = frozenset({"http", "queue", "cron", "state", "stream"})
@@ -267,11 +277,17 @@ def _explain(error: ValidationError, source: str) -> Iterator[Problem]:
                 path += f".{part}" if path else str(part)
         expected = item["msg"].removeprefix("Value error, ")
         if item["type"] == "missing":
-            yield Problem(source, f"{path} is missing; every {_owner(path)} has one")
+            given = list(item["input"]) if isinstance(item["input"], Mapping) else []
+            close = nearest(path.rpartition(".")[2], map(str, given))
+            hint = f"; is {close!r} meant to be it?" if close else ""
+            yield Problem(source, f"{path} is missing; every {_owner(path)} has one{hint}")
         elif item["type"] == "trigger_type":
             value = item["input"]
-            given = value.get("type") if isinstance(value, Mapping) else value
-            yield Problem(source, f"{path}: {given!r}: {expected}")
+            if isinstance(value, Mapping) and "type" not in value:
+                yield Problem(source, f"{path}.type is missing; {expected}")
+                continue
+            wrong = value.get("type") if isinstance(value, Mapping) else value
+            yield Problem(source, f"{path}: {wrong!r}: {expected}")
         else:
             yield Problem(source, f"{path}: {_short(item['input'])}: {expected}")
 

@@ -42,9 +42,25 @@ def _upper(value: object) -> object:
     return value.upper() if isinstance(value, str) else value
 
 
-def _absolute(path: str) -> str:
+def _route(path: str) -> str:
+    """A path that a request can have. Source: what steps.mdx calls a URL path with params."""
     if not path.startswith("/"):
         raise ValueError(f"a path begins with '/': {'/' + path!r}")
+    if "?" in path or "#" in path:
+        raise ValueError("a path has no query; what follows '?' comes as req.query_params")
+    names: list[str] = []
+    *before, _ = parts = path.strip("/").split("/")
+    for part in parts:
+        if part.startswith("*") and part in before:
+            raise ValueError(f"{part!r} takes all that follows, so it can only stand at the end")
+        if "{" in part or "}" in part:
+            if not (part.startswith("{") and part.endswith("}") and part[1:-1].isidentifier()):
+                raise ValueError(f"{part!r}: a parameter is a whole segment, ':id' or '{{id}}'")
+            names.append(part[1:-1])
+        elif part[:1] in {":", "*"}:
+            names.append(part[1:])
+    if len(set(names)) < len(names):
+        raise ValueError("two parameters have one name")
     return path
 
 
@@ -53,7 +69,7 @@ def _listed(value: object) -> object:
     return [value] if isinstance(value, (str, Mapping)) or callable(value) else value
 
 
-Path = Annotated[str, AfterValidator(_absolute)]
+Path = Annotated[str, AfterValidator(_route)]
 
 
 class Raw(BaseModel):

@@ -17,6 +17,7 @@ from motia_trio.events import (
     ActorQuarantined,
     ActorRecovered,
     ActorStarted,
+    AppWarned,
     AskFailed,
     AttemptFailed,
     DeadLettered,
@@ -100,6 +101,7 @@ EVENTS: list[tuple[Event, str, list[str]]] = [
     ),
     (ActorRecovered("Ship"), "WARNING", ["out of quarantine"]),
     (TopicUnlisted("Ship", "t", ["u"]), "WARNING", ["'t'", "enqueues", 'listed=["u"]']),
+    (AppWarned("steps/a_step.py: unknown key"), "WARNING", ["steps/a_step.py: unknown key"]),
     (TopicUnheard("t", "Ship", TRACE), "WARNING", ["no step listens to 't'", "nothing was stored"]),
     (
         StoreFailed("Ship", TRACE, "m", "disk full"),
