@@ -134,6 +134,8 @@ class StepActor:
         """Give back places that were kept and are not needed."""
         for _ in range(places):
             self._mailbox.free("queue")
+        if places:
+            self._shared.feeder.taken(self.name)
 
     def hand_over(self, delivery: Delivery) -> None:
         """Put a leased delivery into a place that was kept for it."""
@@ -249,35 +251,48 @@ class StepActor:
         self._shared.feeder.taken(self.name)
         now = trio.current_time()
         ask = entry if isinstance(entry, Ask) else None
+        limits = self.step.triggers[entry.trigger].limits
+        bound = now + limits.timeout if ask is None else ask.deadline
+        running = Running(_trace_of(entry), now, bound, ask)
+        try:
+            await self._attempt(hand, entry, running)
+        except Exception as error:
+            if running.settled:
+                raise
+            # what no handler should be able to bring about, or a defect of ours: it ends here,
+            # and nobody waits for it for ever
+            await self._give_up(entry, running, error)
+
+    async def _attempt(self, hand: Hand, entry: Entry, running: Running) -> None:
+        """Run the handler once, in its bounds, and judge how it ended."""
         if isinstance(entry, Ask):
-            if entry.reply.given or now >= entry.deadline:
+            if entry.reply.given or running.started >= entry.deadline:
+                running.settled = True
                 entry.reply.fail(TimedOut(f"step {self.name!r} was too busy to begin in time"))
                 self._shared.activity.leave()
                 return
-            bound, input, hops, trace_id = entry.deadline, entry.request, 0, entry.trace_id
+            input, hops = entry.request, 0
         else:
-            message = entry.message
-            if message.hops > HOP_LIMIT:
-                await self._settler.bury(
-                    entry, f"stopped after a chain of {HOP_LIMIT} hops: a loop?"
-                )
+            hops = entry.message.hops
+            if hops > HOP_LIMIT:
+                running.settled = True
+                reason = f"stopped after a chain of {HOP_LIMIT} hops: a loop?"
+                await self._settler.bury(entry, reason)
                 return
-            bound = now + self.step.triggers[entry.trigger].limits.timeout
-            input, hops, trace_id = wrap(message.data), message.hops, message.trace_id
-            self._shared.warden.expect(bound)
-        running = Running(trace_id, now, bound, ask)
+            input = wrap(entry.message.data)
+            self._shared.warden.expect(running.bound)
         self._running[hand] = running
         ctx = Context(
             self._shared,
             self.step,
-            trace_id=trace_id,
+            trace_id=running.trace_id,
             input=input,
             trigger=self._infos[entry.trigger],
             resources=self._resources,
             hops=hops,
             thread=not self._handler.is_async,
         )
-        hand.bind(bound)
+        hand.bind(running.bound)
         error: BaseException | None = None
         result: Any = None
         try:
@@ -310,6 +325,8 @@ class StepActor:
         if inspect.isawaitable(result):
             hand.arm()
             return await result
+        if inspect.isgenerator(result) or inspect.isasyncgen(result):
+            raise TypeError("the handler gave a generator, which nobody would run; use return")
         return result
 
     async def _judge(
@@ -324,6 +341,7 @@ class StepActor:
         """Settle an attempt by how it ended. Raises what must end the actor, or pass through it."""
         if error is None and (not late or self._limiter is not None):
             # a thread cannot be stopped: what it did in the end, it did
+            running.settled = True
             await self._succeed(entry, result)
             return
         found = leaves(error) if error is not None else []
@@ -331,6 +349,7 @@ class StepActor:
         passing = any(isinstance(leaf, (trio.Cancelled, KeyboardInterrupt)) for leaf in ended)
         stubborn = any(isinstance(leaf, HandlerIgnoredCancel) for leaf in found)
         if error is not None and not late and (passing or (stubborn and _is_cancelled())):
+            running.settled = True
             await self._release(entry)
             raise error
         if late and not (stubborn or any(isinstance(leaf, SystemExit) for leaf in ended)):
@@ -386,11 +405,33 @@ class StepActor:
                     step.name, step.source, entry.trace_id, told.error, told.where, told.traceback
                 )
             )
+            running.settled = True
             entry.reply.fail((TimedOut if late else HandlerFailed)(f"step {step.name!r} failed"))
             shared.activity.leave()
             return
+        running.settled = True
         took = trio.current_time() - running.started
         await self._settler.fail(entry, told, started_at=shared.clock.now() - took)
+
+    async def _give_up(self, entry: Entry, running: Running, error: Exception) -> None:
+        """End an entry that could not even be judged."""
+        told = tell_error(error, self._shared.root)
+        running.settled = True
+        if isinstance(entry, Ask):
+            trace = told.traceback
+            self._shared.observers.tell(
+                AskFailed(
+                    self.name, self.step.source, entry.trace_id, told.error, told.where, trace
+                )
+            )
+            entry.reply.fail(HandlerFailed(f"step {self.name!r} failed"))
+            self._shared.activity.leave()
+        else:
+            await self._settler.bury(entry, f"could not be worked off: {told.error}")
+
+
+def _trace_of(entry: Entry) -> str:
+    return entry.trace_id if isinstance(entry, Ask) else entry.message.trace_id
 
 
 def _is_cancelled() -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections import deque
 from collections.abc import Mapping
 from enum import Enum
@@ -22,6 +23,10 @@ from pydantic_core import to_json
 from motia_trio.errors import MalformedJson, NotEncodable
 
 __all__ = ["decode", "encode"]
+
+_SUSPECT = re.compile(rb"NaN|Infinity|\d{300}")
+# how deep the search goes for the part that cannot be written
+_DEEPEST = 64
 
 _decoder = msgspec.json.Decoder()
 
@@ -50,6 +55,11 @@ def encode(value: object) -> bytes:
         raise _explain(value, str(error)) from None
     if _may_hide_nan(raw, value) and (path := _not_finite(value, "$")):
         raise NotEncodable(path, "NaN and infinity have no JSON form; send null or a string")
+    if _SUSPECT.search(raw):  # NaN out of an iterator, or a number that no reader takes
+        try:
+            decode(raw)
+        except MalformedJson as error:
+            raise NotEncodable("$", f"what it would be is no JSON: {error}") from None
     return raw
 
 
@@ -119,4 +129,6 @@ def _explain(value: object, reason: str) -> NotEncodable:
             return NotEncodable(path, reason.removeprefix("Error serializing to JSON: "))
         if id(value) in above:
             return NotEncodable(path, "it contains itself")
+        if len(above) > _DEEPEST:
+            return NotEncodable(path + "…", f"it is nested too deeply: {reason}")
         above.add(id(value))

@@ -113,7 +113,11 @@ def _one(topic: object, data: object, group: object, delay: object) -> Outgoing:
         number = isinstance(delay, (int, float)) and not isinstance(delay, bool)
         if not number or not 0 <= delay < float("inf"):  # type: ignore[operator]
             raise ValueError(f"delaySeconds is a number of seconds from 0, not {delay!r}")
-    return Outgoing(topic, codec.encode(data), group, delay)  # type: ignore[arg-type]
+        try:
+            delay = float(delay)  # type: ignore[arg-type]
+        except OverflowError:
+            raise ValueError("delaySeconds is more than there is time") from None
+    return Outgoing(topic, codec.encode(data), group, delay)
 
 
 class Call(Generic[T]):

@@ -40,6 +40,7 @@ class Running:
     bound: float
     ask: Ask | None
     told_again_at: float = 0.0
+    settled: bool = False
 
 
 def lanes_of(step: Step, capacity: int) -> dict[str, Lane]:

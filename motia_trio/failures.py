@@ -32,9 +32,15 @@ class Told:
 
 def leaves(error: BaseException) -> list[BaseException]:
     """The errors in a group, at any depth; an error that is no group is its own only leaf."""
-    if isinstance(error, BaseExceptionGroup):
-        return [leaf for part in error.exceptions for leaf in leaves(part)]
-    return [error]
+    found: list[BaseException] = []
+    unseen = [error]
+    while unseen:
+        one = unseen.pop()
+        if isinstance(one, BaseExceptionGroup):
+            unseen.extend(reversed(one.exceptions))
+        else:
+            found.append(one)
+    return found
 
 
 def tell_error(error: BaseException, root: str = "") -> Told:
@@ -62,7 +68,9 @@ def _where(error: BaseException, group: BaseException, root: str) -> str:
     last: traceback.FrameSummary | None = None
     chain: BaseException | None = error
     frame: traceback.FrameSummary | None = None
-    while chain is not None and frame is None:
+    seen: set[int] = set()
+    while chain is not None and frame is None and id(chain) not in seen:
+        seen.add(id(chain))
         frames = traceback.extract_tb(chain.__traceback__ or group.__traceback__)
         own = [f for f in frames if not f.filename.startswith((_OURS, *_LIBRARIES, "<"))]
         frame = own[-1] if own else None

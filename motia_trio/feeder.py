@@ -58,6 +58,8 @@ class Feeder:
         shared = self._shared
         while True:
             self._wake = trio.Event()
+            # whatever is told from here on may be missing in the agenda: let it wake the next round
+            self._next_due = inf
             try:
                 agenda = shared.store.agenda(shared.clock.now())
                 for step in agenda.due:
@@ -71,7 +73,8 @@ class Feeder:
 
     def _deadline(self, due_at: float | None) -> float:
         """The Trio time of the next look that nobody needs to ask for."""
-        self._next_due = inf if due_at is None else due_at
+        if due_at is not None:
+            self._next_due = min(self._next_due, due_at)
         return inf if due_at is None else self._shared.clock.deadline(due_at)
 
     async def _feed(self, step: str, actor: StepActor) -> None:

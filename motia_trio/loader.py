@@ -92,12 +92,13 @@ def _load(path: Path, root: Path) -> Step:
     module = _import(path, source, root)
     found = (value for value in vars(module).values() if isinstance(value, StepDefinition))
     made = list({id(definition): definition for definition in found}.values())
-    if made and not hasattr(module, "config"):
+    named = vars(module)
+    if made and "config" not in named:
         if len(made) > 1:
             names = ", ".join(definition.step.name for definition in made)
             raise LoadFailed([Problem(source, f"a step file holds one step, not {names}")])
         return made[0].step.placed_at(source)
-    if not hasattr(module, "config"):
+    if "config" not in named:
         raise LoadFailed(
             [
                 Problem(
@@ -106,17 +107,21 @@ def _load(path: Path, root: Path) -> Step:
                 )
             ]
         )
-    handler: Any = getattr(module, "handler", None)
+    handler: Any = named.get("handler")
     if isinstance(handler, StepDefinition):
         return handler.step.placed_at(source)
-    return parse_step(
-        module.config, handler, source=source, lifespan=getattr(module, "lifespan", None)
-    )
+    try:
+        return parse_step(named["config"], handler, source=source, lifespan=named.get("lifespan"))
+    except LoadFailed:
+        raise
+    except Exception as error:  # to look at a config may run code of the file
+        told = tell_error(error, str(root))
+        raise LoadFailed([Problem(source, f"config cannot be read: {told.error}")]) from error
 
 
 def _import(path: Path, source: str, root: Path) -> ModuleType:
     """Import one file under a name of its own: names of step files need not be identifiers."""
-    digest = hashlib.sha1(str(path).encode(), usedforsecurity=False).hexdigest()[:10]
+    digest = hashlib.sha1(os.fsencode(path), usedforsecurity=False).hexdigest()[:10]
     stem = "".join(char if char.isalnum() else "_" for char in path.name.removesuffix(".py"))
     name = f"motia_step_{stem}_{digest}"
     spec = importlib.util.spec_from_file_location(name, path)
@@ -127,14 +132,18 @@ def _import(path: Path, source: str, root: Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except LoadFailed as failed:  # a builder in the file says what is wrong with its arguments
-        del sys.modules[name]
+        sys.modules.pop(name, None)
         raise LoadFailed([_placed(problem, path, source) for problem in failed.problems]) from None
     except SyntaxError as error:
-        del sys.modules[name]
-        where = f"{source}:{error.lineno}" if error.filename == str(path) else str(error.filename)
+        sys.modules.pop(name, None)
+        other = error.filename is not None and error.filename != str(path)
+        where = str(error.filename) if other else source
+        where += f":{error.lineno}" if error.lineno else ""
         raise LoadFailed([Problem(where, f"{type(error).__name__}: {error.msg}")]) from None
-    except (Exception, SystemExit) as error:
-        del sys.modules[name]
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        sys.modules.pop(name, None)
         if isinstance(error, ModuleNotFoundError) and error.name == "motia":
             error.add_note("in this version import the same names from motia_trio")
         told = tell_error(error, str(root))

@@ -24,6 +24,8 @@ __all__ = ["HOP_LIMIT", "Outgoing", "Router"]
 
 # motia-contract §8: a chain of triggers longer than this is stopped
 HOP_LIMIT = 50
+# names of topics that are kept to tell of each once; whoever makes topics up must not fill memory
+NAMES_KEPT = 1000
 
 
 @frozen
@@ -95,28 +97,37 @@ class Router:
                     "elsewhere and send where it is"
                 )
         ids: list[str] = []
-        taken: dict[str, int] = {}
-        for outgoing in batch:
-            message = Message(
-                id=uuid.uuid4().hex,
-                topic=outgoing.topic,
-                payload=outgoing.payload,
-                trace_id=trace_id,
-                created_at=now,
-                sender=sender.name if sender else None,
-                group=outgoing.group,
-                hops=hops,
-            )
-            ids.append(message.id)
-            self._check_listed(sender, outgoing.topic)
-            subscribers = self._subscribers.get(outgoing.topic)
-            if subscribers is None:
-                self._tell_unheard(outgoing.topic, sender, trace_id)
-                continue
-            routes = [self._route(s, outgoing, now, taken) for s in subscribers]
-            entries.append((message, routes))
-        if entries:
-            await self._append(entries, now, taken)
+        places: dict[str, int] = {}
+        shared.activity.enter()
+        try:
+            for outgoing in batch:
+                message = Message(
+                    id=uuid.uuid4().hex,
+                    topic=outgoing.topic,
+                    payload=outgoing.payload,
+                    trace_id=trace_id,
+                    created_at=now,
+                    sender=sender.name if sender else None,
+                    group=outgoing.group,
+                    hops=hops,
+                )
+                ids.append(message.id)
+                self._check_listed(sender, outgoing.topic)
+                subscribers = self._subscribers.get(outgoing.topic)
+                if subscribers is None:
+                    self._tell_unheard(outgoing.topic, sender, trace_id)
+                    continue
+                entries.append(
+                    (message, [self._route(s, outgoing, now, places) for s in subscribers])
+                )
+            for delivery in await shared.store.append(entries, now) if entries else ():
+                places[delivery.step] -= 1
+                self._actors[delivery.step].hand_over(delivery)
+        finally:
+            for name, unused in places.items():
+                self._actors[name].free(unused)
+            shared.activity.leave()
+        self._tell_feeder(entries, now, places)
         return ids
 
     def _route(
@@ -135,35 +146,28 @@ class Router:
             take=take,
         )
 
-    async def _append(
+    def _tell_feeder(
         self, entries: list[tuple[Message, list[Route]]], now: float, places: dict[str, int]
     ) -> None:
-        """Append in one step; hand over what was leased with it, tell the feeder of the rest."""
-        shared = self._shared
-        shared.activity.enter()
-        try:
-            for delivery in await shared.store.append(entries, now):
-                places[delivery.step] -= 1
-                self._actors[delivery.step].hand_over(delivery)
-        finally:
-            for name, unused in places.items():
-                self._actors[name].free(unused)
-            shared.activity.leave()
-        # the feeder looks for room, so only now that the places are free again
+        """Tell what waits in the store. The feeder looks for room, so free that before."""
         for _, routes in entries:
             for route in routes:
                 if route.due_at > now:
-                    shared.feeder.due_later(route.due_at)
+                    self._shared.feeder.due_later(route.due_at)
                 elif not route.take or places[route.step]:
-                    shared.feeder.stored(route.step)
+                    self._shared.feeder.stored(route.step)
 
     def _check_listed(self, sender: Step | None, topic: str) -> None:
         if sender is None or topic in sender.topics or (sender.name, topic) in self._told:
+            return
+        if len(self._told) >= NAMES_KEPT:
             return
         self._told.add((sender.name, topic))
         self._shared.observers.tell(TopicUnlisted(sender.name, topic, sender.topics))
 
     def _tell_unheard(self, topic: str, sender: Step | None, trace_id: str) -> None:
+        if topic not in self.unheard and len(self.unheard) >= NAMES_KEPT:
+            topic = "(others)"
         self.unheard[topic] += 1
         if self.unheard[topic] == 1 and topic not in self._listed:
             self._shared.observers.tell(

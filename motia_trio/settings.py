@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from motia_trio.errors import SettingInvalid, nearest
 
@@ -13,9 +13,17 @@ if TYPE_CHECKING:
 
 __all__ = ["Settings"]
 
-Count = Annotated[int, Field(ge=1)]
-Port = Annotated[int, Field(ge=0, le=65535)]
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+def _no_bool(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("expected a number")
+    return value
+
+
+Number = BeforeValidator(_no_bool)
+Count = Annotated[int, Field(ge=1), Number]
+Port = Annotated[int, Field(ge=0, le=65535), Number]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False), Number]
 
 
 class Settings(BaseModel):

@@ -237,7 +237,7 @@ def test_a_syntax_error_is_told_with_its_line(root: Path) -> None:
 def test_a_syntax_error_in_an_imported_file_is_told_with_that_file(root: Path) -> None:
     path = write(root, "src/broken.py", "x =")
     write(root, "src/a_step.py", "import broken")
-    assert only_problem(root).startswith(f"{path}: SyntaxError")
+    assert only_problem(root).startswith(f"{path}:1: SyntaxError")
 
 
 def test_a_file_that_raises_is_told_with_the_error_and_its_last_frame(root: Path) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 import trio
 from attrs import frozen
 
-from motia_trio.errors import StepQuarantined
+from motia_trio.errors import StepCrashed, StepQuarantined
 from motia_trio.failures import tell_error
 from motia_trio.policies import Quarantine, RestartPolicy
 
@@ -55,9 +55,10 @@ class Child(Protocol):
         ...
 
     async def run(self, life: Life) -> None:
-        """Live until cancelled, or until told to stop by other means. Returning is an orderly end.
+        """Live until cancelled, or until told to stop by other means, once the supervisor stops.
 
-        ``Exception`` and ``SystemExit`` that leave it are a crash.
+        What it raises is a crash, ``Cancelled`` and ``KeyboardInterrupt`` aside; so is to return
+        while the supervisor is not stopping.
         """
         ...
 
@@ -140,13 +141,19 @@ class _Keeper:
                 error = await self._live(life)
                 self.up_since = None
                 if error is None:
-                    return
+                    if self._supervisor.is_stopping():
+                        return
+                    error = StepCrashed(
+                        "the actor ended though nobody stopped it: its lifespan, or a cancel scope "
+                        "that it opened, kept the reason to itself"
+                    )
                 if self._supervisor.is_stopping():
                     self._supervisor.listener.child_crashed(self.child.name, error, inf)
                     await self.child.down(1.0)
                     return
                 probing = await self._after_crash(error, was_probe=life.probing)
                 if self._supervisor.is_stopping():
+                    await self.child.down(1.0)
                     return
                 self.restarts += 1
                 self.state = "starting"
@@ -162,15 +169,17 @@ class _Keeper:
         """
         try:
             await self.child.run(life)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - given to the policy
-            return error
+        except (trio.Cancelled, KeyboardInterrupt):
+            raise
         except BaseExceptionGroup as group:
-            ours, passing = group.split((Exception, SystemExit))
+            passing, ours = group.split((trio.Cancelled, KeyboardInterrupt))
             if passing is None:
                 return group
             if ours is not None:
                 self._supervisor.listener.child_crashed(self.child.name, ours, inf)
             raise passing from None
+        except BaseException as error:  # noqa: BLE001 - given to the policy
+            return error
         return None
 
     async def _after_crash(self, error: BaseException, *, was_probe: bool) -> bool:

@@ -41,6 +41,9 @@ def run_project(directory: str, flags: Mapping[str, Any]) -> int:
     except (LoadFailed, SettingInvalid) as error:
         _say(str(error))
         return 1
+    except OSError as error:
+        _say(f"{error.filename or root}: {error.strerror or error}")
+        return 1
     bind = f"{settings.host}:{settings.port}"
     try:
         trio.run(_serve, app, bind)
@@ -61,7 +64,7 @@ async def _serve(app: App, bind: str) -> None:
                 nursery.start_soon(_watch, signals, service, stop)
                 if app.settings.store == "memory:":
                     log.info("messages live in memory: what waits when the process ends is lost")
-                print(f"ready http={service.http_url}", flush=True)
+                _say_ready(f"ready http={service.http_url}")
                 await stop.wait()
                 log.info(
                     "stopping: %d in flight, %g s to finish; a second signal ends it at once",
@@ -87,11 +90,20 @@ async def _watch(signals: AsyncIterator[int], service: Service, stop: trio.Event
     _exit_now(1)
 
 
+def _say_ready(line: str) -> None:
+    """The one line on stdout. Whoever closed it does not want to know."""
+    try:
+        print(line, flush=True)
+    except OSError as error:
+        log.warning("could not write the ready line to stdout: %s", error)
+
+
 def _exit_now(code: int) -> None:
     """End the process without waiting for threads or handlers."""
-    logging.shutdown()
-    sys.stdout.flush()
-    os._exit(code)
+    try:
+        logging.shutdown()
+    finally:
+        os._exit(code)
 
 
 def _configure_logging(settings: Settings) -> None:

@@ -28,7 +28,7 @@ def settings_from(root: Path, environment: Mapping[str, str], flags: Mapping[str
     if path.is_file():
         try:
             values = tomllib.loads(path.read_text("utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
             raise SettingInvalid(f"{path}: {error}") from None
         settings = settings.but(str(path), values)
     named = {

@@ -15,14 +15,15 @@ from motia_trio.errors import (
     Closed,
     HandlerFailed,
     MotiaTrioError,
-    NotEncodable,
     Overloaded,
     StepCrashed,
     TimedOut,
 )
 from motia_trio.events import AskFailed, RequestAnswered
+from motia_trio.failures import tell_error
 from motia_trio.http_server.requests import (
     BodyTooLarge,
+    BodyTooSlow,
     ClientGone,
     Malformed,
     Unsupported,
@@ -133,11 +134,14 @@ class _App:
             return error_response(405, {"error": "Method not allowed"}, [allow])
         target = found.target
         try:
-            raw = await read_body(receive, dict.get(headers, "content-length"), self._limit)
+            seconds = target.step.triggers[target.trigger].limits.timeout
+            raw = await read_body(receive, headers, self._limit, seconds)
             empty = Data() if target.step.dialect == 1 else None
             body = parse_body(raw, headers, empty=empty)
         except BodyTooLarge:
             return error_response(413, {"error": "Request body too large", "limit": self._limit})
+        except BodyTooSlow:
+            return error_response(408, {"error": "Request timed out"})
         except Malformed:
             return error_response(400, {"error": "Malformed request body"})
         except Unsupported as error:
@@ -155,18 +159,19 @@ class _App:
             result = await self._runtime.request(
                 target.step.name, target.trigger, request, trace_id
             )
-            return to_response(result)
-        except (NotAResponse, NotEncodable) as error:
-            self._tell_rubbish(target.step, trace_id, error)
-            return _failed(trace_id)
         except MotiaTrioError as error:
             return _refusal(error, trace_id)
+        try:
+            return to_response(result)
+        except Exception as error:  # noqa: BLE001 - to look at what a handler gave runs its code
+            self._tell_rubbish(target.step, trace_id, error)
+            return _failed(trace_id)
 
     def _tell_rubbish(self, step: Step, trace_id: str, error: Exception) -> None:
         where = step.source
-        words = str(error)
-        if isinstance(error, NotEncodable):
-            words = f"the body that the handler returned cannot be sent: {error}"
+        words = str(error) if isinstance(error, NotAResponse) else ""
+        if not isinstance(error, NotAResponse):
+            words = f"what the handler returned cannot be sent: {tell_error(error).error}"
         self._runtime.observers.tell(AskFailed(step.name, where, trace_id, words, where, ""))
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
+import re
 from email.message import Message as MimeHeader
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
+
+import trio
 
 from motia_trio import codec
 from motia_trio.data import Data, Request, wrap
@@ -17,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BodyTooLarge",
+    "BodyTooSlow",
     "ClientGone",
     "Malformed",
     "Unsupported",
@@ -31,6 +36,10 @@ class BodyTooLarge(Exception):
     """The body is over the limit."""
 
 
+class BodyTooSlow(Exception):
+    """The body took too long."""
+
+
 class ClientGone(Exception):
     """The client left before its request was whole."""
 
@@ -43,20 +52,25 @@ class Unsupported(Exception):
     """The body is in a form that is not understood; the text names it."""
 
 
-async def read_body(receive: Receive, declared: str | None, limit: int) -> bytes:
-    """Read a whole body of at most ``limit`` bytes. ``declared`` is its content-length header.
+async def read_body(receive: Receive, headers: Data, limit: int, seconds: float) -> bytes:
+    """Read a whole body of at most ``limit`` bytes that comes within ``seconds``. A checkpoint.
 
     Raises:
-        BodyTooLarge, ClientGone: as they say. A body that is declared too large is not read.
+        BodyTooLarge, BodyTooSlow, ClientGone: as they say. A body that is declared too large is
+            not read.
     """
-    if declared is not None and declared.isdigit() and int(declared) > limit:
+    declared = dict.get(headers, "content-length")
+    if declared is not None and declared.isdigit() and int(declared[:20]) > limit:
         raise BodyTooLarge
+    if declared is None and "transfer-encoding" not in headers:
+        return await _read(receive, limit)  # there is nothing to wait for
+    with trio.move_on_after(seconds):
+        return await _read(receive, limit)
+    raise BodyTooSlow
+
+
+async def _read(receive: Receive, limit: int) -> bytes:
     event = await receive()
-    if event["type"] == "http.request" and not event.get("more_body", False):
-        body: bytes = event.get("body", b"")
-        if len(body) > limit:
-            raise BodyTooLarge
-        return body
     parts = bytearray()
     while True:
         if event["type"] == "http.disconnect":
@@ -107,7 +121,7 @@ def parse_body(raw: bytes, headers: Data, *, empty: Any) -> Any:
     if kind.startswith("text/"):
         try:
             return raw.decode(_charset(declared))
-        except (UnicodeDecodeError, LookupError) as error:
+        except (ValueError, LookupError) as error:
             raise Malformed(str(error)) from None
     if kind.startswith("multipart/"):
         raise Unsupported(kind)
@@ -153,7 +167,19 @@ def _pairs(text: str, *, errors: str) -> Data:
     return Data(pairs)
 
 
+# what texts are written in; Python has codecs beside these that are slow, or no charset at all
+_CHARSETS = re.compile(r"utf-?\d+|ascii|iso8859|latin|cp125|koi8|big5|gb|euc|shift|windows")
+
+
 def _charset(content_type: str) -> str:
+    """The charset of a content type.
+
+    Raises:
+        LookupError: nobody writes text in it.
+    """
     header = MimeHeader()
     header["content-type"] = content_type
-    return header.get_content_charset("utf-8")
+    name = codecs.lookup(header.get_content_charset("utf-8")).name
+    if not _CHARSETS.match(name):
+        raise LookupError(f"not a charset for text: {name}")
+    return name

@@ -65,6 +65,8 @@ def _bound_socket(bind: str) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, int(port)), family=family)
+    except UnicodeError:
+        raise SettingInvalid(f"http = {bind!r}: {host!r} is no name of a host") from None
     except OSError as error:
         reason = (error.strerror or str(error)).partition(" (while")[0]
         raise type(error)(error.errno, f"cannot listen on {bind}: {reason}") from None

@@ -13,7 +13,6 @@ from functools import partial
 from typing import Any
 
 from motia_trio import codec
-from motia_trio.errors import NotEncodable
 from motia_trio.events import (
     ActorCrashed,
     ActorQuarantined,
@@ -180,8 +179,7 @@ class TextFormatter(logging.Formatter):
             _one_line(record.getMessage()),
         ]
         parts += (
-            f"{_one_line(str(name))}={_value(value)}"
-            for name, value in _fields(self, record).items()
+            f"{_value(str(name))}={_value(value)}" for name, value in _fields(self, record).items()
         )
         return " ".join(parts)
 
@@ -224,8 +222,12 @@ def _plain(value: Any) -> Any:
     """A value that JSON can carry; what it cannot is told by its repr."""
     try:
         return codec.decode(codec.encode(value))
-    except NotEncodable:
+    except Exception:  # noqa: BLE001, S110 - to look at it runs a handler's code; then its repr
+        pass
+    try:
         return repr(value)
+    except Exception as broken:  # noqa: BLE001 - as above
+        return f"<its repr raised {type(broken).__name__}>"
 
 
 def _value(value: Any) -> str:

@@ -199,7 +199,7 @@ def _define(
 def _place(function: Callable[..., Any]) -> str:
     """Where a function is written, as ``file.py:12``."""
     code = getattr(inspect.unwrap(function), "__code__", None)
-    if code is None:
+    name = getattr(code, "co_filename", None)
+    if not isinstance(name, str):  # a mock, or something built in
         return repr(function)
-    path = Path(code.co_filename)
-    return f"{path.name}:{code.co_firstlineno}"
+    return f"{Path(name).name}:{getattr(code, 'co_firstlineno', 0)}"

@@ -229,7 +229,7 @@ def _by_status(schema: Any) -> dict[int, Any]:
         raise ValueError(f"responseSchema: {schema!r}: expected a dict of status to schema")
     try:
         return {int(status): item for status, item in schema.items()}
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(
             f"responseSchema: {list(schema)!r}: expected statuses such as 200 or '200' as keys"
         ) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -44,9 +45,11 @@ def inspect_handler(function: object) -> Handler:
     """
     if not callable(function):
         raise TypeError(f"handler must be a function, not a {type(function).__qualname__}")
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise TypeError("handler has a yield, so that calling it runs nothing; use return")
     try:
         parameters = list(inspect.signature(function).parameters.values())
-    except ValueError:  # some builtins tell nothing; the usual form is the best guess
+    except (TypeError, ValueError):  # some builtins tell nothing; the usual form is the best guess
         return Handler(function, "both", is_async=False)
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     required = [
@@ -71,7 +74,7 @@ def inspect_handler(function: object) -> Handler:
 
 def _is_async(function: Callable[..., Any]) -> bool:
     inner = inspect.unwrap(function)
-    while hasattr(inner, "func"):  # functools.partial
+    while isinstance(inner, functools.partial):
         inner = inner.func
     return inspect.iscoroutinefunction(inner) or inspect.iscoroutinefunction(
         getattr(inner, "__call__", None)  # noqa: B004 - asks about the method, not whether callable
