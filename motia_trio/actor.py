@@ -346,9 +346,11 @@ class StepActor:
             return
         found = leaves(error) if error is not None else []
         ended = [leaf for leaf in found if not isinstance(leaf, Exception)]
-        passing = any(isinstance(leaf, (trio.Cancelled, KeyboardInterrupt)) for leaf in ended)
+        interrupted = any(isinstance(leaf, KeyboardInterrupt) for leaf in ended)
         stubborn = any(isinstance(leaf, HandlerIgnoredCancel) for leaf in found)
-        if error is not None and not late and (passing or (stubborn and _is_cancelled())):
+        # a Cancelled that nobody's scope asked for is the handler's own doing: it was kept
+        cut = any(isinstance(leaf, trio.Cancelled) for leaf in ended) or stubborn
+        if error is not None and (interrupted or (cut and not late and _is_cancelled())):
             running.settled = True
             await self._release(entry)
             raise error

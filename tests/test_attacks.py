@@ -192,6 +192,47 @@ async def test_a_lifespan_that_raises_anything_is_a_crash_of_its_step_alone(
     assert got == [1]
 
 
+async def test_a_cancellation_that_a_handler_kept_and_raises_again_is_its_own_failure(
+    autojump_clock: Any,
+) -> None:
+    """It ends neither the runtime nor, without a word, the actor."""
+    kept: list[BaseException] = []
+
+    @step(queue("work", config={"maxRetries": 1}), name="Work")
+    async def work(data: Any) -> None:
+        if not kept:
+            with trio.move_on_after(0):
+                try:
+                    await trio.sleep_forever()
+                except trio.Cancelled as error:
+                    kept.append(error)
+                    raise
+        raise kept[0]
+
+    notebook = Notebook()
+    async with open_runtime(App([work]), observers=[notebook]) as rt:
+        await rt.enqueue("work")
+        await trio.sleep(60)
+        (letter,) = rt.dead_letters.list()
+        assert [failure.error.split(":")[0] for failure in letter.failures] == ["Cancelled"] * 2
+        assert rt.tree()["Work"].state == "running"
+    assert len(notebook.of(ActorCrashed)) == 2
+
+
+async def test_a_keyboard_interrupt_passes_even_after_the_bound(autojump_clock: Any) -> None:
+    @step(queue("work", config={"timeout": 1}), name="Work")
+    async def work(data: Any) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        async with open_runtime(App([work]), observers=()) as rt:
+            await rt.enqueue("work")
+            await trio.sleep(60)
+
+
 async def test_a_message_that_cannot_be_worked_off_is_a_dead_letter() -> None:
     """Whatever breaks on the way to its handler, it is not lost and nobody waits for ever."""
     from motia_trio.router import Outgoing
