@@ -301,8 +301,8 @@ class StepActor:
             finally:
                 if ctx.pending():
                     hand.arm()
-                    await ctx.finish()
-        except BaseException as raised:  # noqa: BLE001 - judged below, by its leaves
+                    await ctx.finish()  # noqa: ASYNC102 - bounded and cancelled as the handler is
+        except BaseException as raised:  # noqa: BLE001, ASYNC103 - judged below, by its leaves
             error = raised
         late = hand.unbind()
         try:

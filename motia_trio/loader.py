@@ -147,9 +147,8 @@ def _import(path: Path, source: str, root: Path) -> ModuleType:
         if isinstance(error, ModuleNotFoundError) and error.name == "motia":
             error.add_note("in this version import the same names from motia_trio")
         told = tell_error(error, str(root))
-        raise LoadFailed(
-            [Problem(source, f"could not be imported: {told.error} ({told.where})")]
-        ) from error
+        problem = Problem(source, f"could not be imported: {told.error} ({told.where})")
+        raise LoadFailed([problem]) from error  # noqa: ASYNC104 - nothing is cancelled by it
     return module
 
 

@@ -52,9 +52,9 @@ def drive(
         while True:
             try:
                 value = yield trap
-            except BaseException as error:  # noqa: BLE001 - thrown in from outside: the coroutine's
+            except BaseException as error:  # noqa: BLE001, ASYNC103 - it is the coroutine's to take
                 trap = run(coroutine.throw, error)
-                continue
+                continue  # noqa: ASYNC104
             # Trio sends the outcome of a wait, and the wait raises it: a Cancelled passes here
             if type(value) is Error and isinstance(value.error, trio.Cancelled):
                 cancels += 1

@@ -61,7 +61,8 @@ async def _serve(app: App, bind: str) -> None:
     with sole_error(), trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
             async with open_runtime(app, http=bind) as service:
-                nursery.start_soon(_watch, signals, service, stop)
+                # it outlives the scope on purpose: the second signal comes while that is left
+                nursery.start_soon(_watch, signals, service, stop)  # noqa: ASYNC111
                 if app.settings.store == "memory:":
                     log.info("messages live in memory: what waits when the process ends is lost")
                 _say_ready(f"ready http={service.http_url}")
