@@ -101,7 +101,8 @@ def wrap(value: Any) -> Any:
     unseen: list[Any] = [whole]
     while unseen:
         container = unseen.pop()
-        for key, item in container.items() if type(container) is Data else enumerate(container):
+        parts: Any = container.items() if type(container) is Data else enumerate(container)
+        for key, item in parts:
             if type(item) is dict:
                 data = container[key] = Data(item)
                 unseen.append(data)
