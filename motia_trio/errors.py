@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Closed",
+    "Conflict",
     "HandlerFailed",
     "HandlerIgnoredCancel",
     "LoadFailed",
@@ -22,7 +23,12 @@ __all__ = [
     "SettingInvalid",
     "StepCrashed",
     "StepQuarantined",
+    "StoreBroken",
+    "StoreDamaged",
+    "StoreLocked",
+    "StoreTooNew",
     "TimedOut",
+    "ValueTooLarge",
     "nearest",
 ]
 
@@ -102,6 +108,36 @@ class StepQuarantined(MotiaTrioError):
 
 class MessageTooLarge(MotiaTrioError):
     """A message is larger than ``message_limit``."""
+
+
+class ValueTooLarge(MotiaTrioError):
+    """A value of state or of a stream is larger than ``message_limit``."""
+
+
+class Conflict(MotiaTrioError):
+    """What a transaction had read was changed by another before it could be kept: run it again."""
+
+
+class StoreBroken(MotiaTrioError, OSError):
+    """The store could not keep or read something: a full disk, a read-only or a failing one.
+
+    Nothing of the call was kept. The store goes on, and the same call may succeed later.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+
+
+class StoreLocked(StoreBroken):
+    """Another process, or another runtime of this one, has the store's file open."""
+
+
+class StoreDamaged(StoreBroken):
+    """The store's file is damaged, or is no store. It was left as it is."""
+
+
+class StoreTooNew(StoreBroken):
+    """The store's file was written by a newer motia_trio."""
 
 
 class NotEncodable(MotiaTrioError, ValueError):

@@ -34,7 +34,11 @@ def new_trace_id() -> str:
 
 @frozen
 class Message:
-    """What was enqueued, once, whoever it goes to. ``payload`` is JSON; times are wall seconds."""
+    """What was enqueued, once, whoever it goes to. ``payload`` is JSON; times are wall seconds.
+
+    ``priority`` is from -10 to 10, higher first. From ``expires_at`` on it is a dead letter rather
+    than work. ``key`` makes the enqueue idempotent: a topic keeps one message of a key for a day.
+    """
 
     id: str
     topic: str
@@ -44,6 +48,9 @@ class Message:
     sender: str | None = None
     group: str | None = None
     hops: int = 0
+    priority: int = 0
+    expires_at: float | None = None
+    key: str | None = None
 
     @property
     def data(self) -> Any:
@@ -80,7 +87,10 @@ class Failure:
 
 @frozen
 class Delivery:
-    """One step's leased claim on a message: the right to make one attempt at it."""
+    """One step's leased claim on a message: the right to make one attempt at it.
+
+    ``crashes`` counts how often the process died while a handler had it in hand.
+    """
 
     id: int
     message: Message
@@ -88,6 +98,7 @@ class Delivery:
     trigger: int
     fifo: str | None = None
     failures: tuple[Failure, ...] = ()
+    crashes: int = 0
 
     @property
     def attempt(self) -> int:

@@ -1,7 +1,54 @@
 """What survives: the store's contract, and the stores that keep it."""
 
 from motia_trio.store.memory import MemoryStore
-from motia_trio.store.protocol import Agenda, Counts, Leased, Store
+from motia_trio.store.protocol import (
+    KEY_LIFETIME,
+    MAX_CRASHES,
+    Agenda,
+    Counts,
+    Leased,
+    Store,
+    Swept,
+)
+from motia_trio.store.updates import Op, UpdateInvalid, apply_ops, parse_ops
 from motia_trio.store.urls import store_at
+from motia_trio.store.work import (
+    Change,
+    Clear,
+    Committed,
+    Item,
+    Place,
+    Put,
+    Remove,
+    Seen,
+    Update,
+    Work,
+    Write,
+)
 
-__all__ = ["Agenda", "Counts", "Leased", "MemoryStore", "Store", "store_at"]
+__all__ = [
+    "KEY_LIFETIME",
+    "MAX_CRASHES",
+    "Agenda",
+    "Change",
+    "Clear",
+    "Committed",
+    "Counts",
+    "Item",
+    "Leased",
+    "MemoryStore",
+    "Op",
+    "Place",
+    "Put",
+    "Remove",
+    "Seen",
+    "Store",
+    "Swept",
+    "Update",
+    "UpdateInvalid",
+    "Work",
+    "Write",
+    "apply_ops",
+    "parse_ops",
+    "store_at",
+]

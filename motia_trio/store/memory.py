@@ -3,59 +3,134 @@
 from __future__ import annotations
 
 import heapq
-from collections import deque
+from bisect import insort
 from contextlib import asynccontextmanager
-from itertools import count
+from math import inf
 from typing import TYPE_CHECKING
 
 import trio
 from attrs import define, evolve, field
 
 from motia_trio.messages import Ack, Bury, DeadLetter, Delivery, GiveBack, Retry
-from motia_trio.store.protocol import Agenda, Counts, Leased
+from motia_trio.store.ids import MessageIds, delivery_id
+from motia_trio.store.planning import check_seen, plan_writes
+from motia_trio.store.protocol import KEY_LIFETIME, Agenda, Counts, Leased, Swept
+from motia_trio.store.work import Change, Committed, Item, Place
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 
     from motia_trio.messages import Message, Outcome, Route
+    from motia_trio.store.protocol import React
+    from motia_trio.store.work import Work
 
 __all__ = ["MemoryStore"]
 
 
-@define
+@define(eq=False)
+class _Claim:
+    """A delivery that is not gone. It may be leased when it is ``head``, due, and not leased."""
+
+    delivery: Delivery
+    due_at: float
+    head: bool = True
+    leased: bool = False
+    gone: bool = False
+
+    @property
+    def rank(self) -> tuple[float, int]:
+        return self.due_at, self.delivery.id
+
+    def open_at(self, due_at: float) -> bool:
+        """Whether a heap's note of it, made for ``due_at``, is still true."""
+        return self.head and not self.leased and not self.gone and self.due_at == due_at
+
+
+@define(eq=False)
+class _Group:
+    """A fifo group: its head, and what stands behind it in the order in which it becomes due."""
+
+    head: _Claim
+    behind: list[_Claim] = field(factory=list)
+
+
+@define(eq=False)
 class _Shelf:
-    """The deliveries of one step.
+    """The deliveries of one step. The heaps may hold notes of claims that are not open any more."""
 
-    ``ready`` holds what may be leased: deliveries without a group, and heads of groups. A group is
-    in ``groups`` while it has a head (ready, leased, or waiting for its retry), with what stands
-    behind the head.
-    """
-
-    ready: deque[Delivery] = field(factory=deque)
-    groups: dict[str, deque[Delivery]] = field(factory=dict)
-    leased: dict[int, Delivery] = field(factory=dict)
-    delayed: int = 0
+    ready: list[tuple[int, float, int, _Claim]] = field(factory=list)
+    later: list[tuple[float, int, _Claim]] = field(factory=list)
+    groups: dict[str, _Group] = field(factory=dict)
+    claims: dict[int, _Claim] = field(factory=dict)
     dead: int = 0
 
-    def enter(self, delivery: Delivery) -> None:
-        """A delivery is due: it may be leased, unless its group has a head already."""
-        if delivery.fifo is None:
-            self.ready.append(delivery)
-        elif (behind := self.groups.get(delivery.fifo)) is not None:
-            behind.append(delivery)
-        else:
-            self.groups[delivery.fifo] = deque()
-            self.ready.append(delivery)
+    def enter(self, claim: _Claim, now: float) -> None:
+        """Take a new claim in, at its place in its group."""
+        self.claims[claim.delivery.id] = claim
+        fifo = claim.delivery.fifo
+        if fifo is not None:
+            group = self.groups.get(fifo)
+            if group is None:
+                self.groups[fifo] = _Group(claim)
+            elif self._gives_way(group.head, claim, now):
+                group.head.head = False
+                insort(group.behind, group.head, key=lambda each: each.rank)
+                group.head = claim
+            else:
+                claim.head = False
+                insort(group.behind, claim, key=lambda each: each.rank)
+                return
+        self.note(claim)
 
-    def leave(self, delivery: Delivery) -> None:
-        """A delivery is gone: the next one of its group becomes the head."""
-        if delivery.fifo is None:
+    @staticmethod
+    def _gives_way(head: _Claim, claim: _Claim, now: float) -> bool:
+        """A head that has never been due yet gives way to what is due before it."""
+        delivery = head.delivery
+        begun = head.leased or head.due_at <= now or delivery.failures or delivery.crashes
+        return not begun and claim.rank < head.rank
+
+    def note(self, claim: _Claim) -> None:
+        """Put an open claim where it will be found when it is due."""
+        heapq.heappush(self.later, (*claim.rank, claim))
+
+    def leave(self, claim: _Claim) -> None:
+        """A claim is gone: the next one of its group becomes the head."""
+        claim.gone = True
+        del self.claims[claim.delivery.id]
+        fifo = claim.delivery.fifo
+        if fifo is None:
             return
-        behind = self.groups[delivery.fifo]
-        if behind:
-            self.ready.append(behind.popleft())
+        group = self.groups[fifo]
+        if group.head is not claim:
+            group.behind.remove(claim)
+        elif group.behind:
+            group.head = group.behind.pop(0)
+            group.head.head = True
+            self.note(group.head)
         else:
-            del self.groups[delivery.fifo]
+            del self.groups[fifo]
+
+    def promote(self, now: float) -> None:
+        """Sort by priority what has become due, and forget notes that are not true any more."""
+        while self.later:
+            due_at, number, claim = self.later[0]
+            if claim.open_at(due_at):
+                if due_at > now:
+                    break
+                entry = (-claim.delivery.message.priority, due_at, number, claim)
+                heapq.heappush(self.ready, entry)
+            heapq.heappop(self.later)
+        while self.ready and not self.ready[0][-1].open_at(self.ready[0][1]):
+            heapq.heappop(self.ready)
+
+    def lease(self, now: float) -> Delivery | None:
+        """Lease the first that can be, or None."""
+        self.promote(now)
+        if not self.ready:
+            return None
+        claim = heapq.heappop(self.ready)[-1]
+        claim.leased = True
+        return claim.delivery
 
 
 class MemoryStore:
@@ -63,108 +138,203 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._shelves: dict[str, _Shelf] = {}
-        self._due: set[str] = set()
-        self._dead: dict[int, DeadLetter] = {}
-        # what is not due yet: (due_at, order, delivery, whether it is the head of its group)
-        self._later: list[tuple[float, int, Delivery, bool]] = []
-        self._ids = count(1)
-        self._order = count()
+        self._dead: dict[int, tuple[DeadLetter, Delivery]] = {}
+        self._keys: dict[tuple[str, str], tuple[str, float]] = {}
+        self._items = _Items()
+        self._ids = MessageIds()
+        self._version = 0
+        self._react: React | None = None
 
     @asynccontextmanager
-    async def opened(self) -> AsyncIterator[None]:
+    async def opened(
+        self,
+        now: float,
+        react: React | None = None,  # noqa: ARG002 - the contract's
+    ) -> AsyncIterator[None]:
         """Open the store; leaving gives back every lease."""
+        self._react = react
         try:
             yield
         finally:
-            for step, shelf in self._shelves.items():
-                for delivery in reversed(list(shelf.leased.values())):
-                    shelf.ready.appendleft(delivery)
-                    self._due.add(step)
-                shelf.leased.clear()
+            for shelf in self._shelves.values():
+                for claim in shelf.claims.values():
+                    if claim.leased:
+                        claim.leased = False
+                        shelf.note(claim)
 
-    async def append(
-        self, batch: Sequence[tuple[Message, Sequence[Route]]], now: float
-    ) -> Sequence[Delivery]:
-        """Keep messages with a delivery for each route."""
+    def new_id(self, now: float) -> str:
+        """Give an id for a message."""
+        return self._ids.next(now)
+
+    # messages
+
+    async def commit(self, work: Work, now: float) -> Committed:
+        """Keep everything in ``work``."""
         await trio.lowlevel.checkpoint()
-        self._promote(now)
+        if work.done is not None:
+            self._leased(work.done)
+        check_seen(work.seen, self._items, now)
+        planned = plan_writes(work.writes, self._items, now, self._new_version)
+        following = self._react(planned.changes, now) if self._react and planned.changes else ()
+        self._items.take(planned.items)
         taken: list[Delivery] = []
-        for message, routes in batch:
-            for route in routes:
-                shelf = self._shelf(route.step)
-                new = Delivery(next(self._ids), message, route.step, route.trigger, route.fifo)
-                if route.due_at > now:
-                    self._delay(shelf, new, route.due_at, head=False)
-                elif route.take and not shelf.ready and route.fifo not in shelf.groups:
-                    if route.fifo is not None:
-                        shelf.groups[route.fifo] = deque()
-                    shelf.leased[new.id] = new
-                    taken.append(new)
-                else:
-                    shelf.enter(new)
-                    self._note(route.step, shelf)
-        return taken
+        duplicates: dict[str, str] = {}
+        for message, routes in (*work.messages, *following):
+            if known := self._known(message, now):
+                duplicates[message.id] = known
+                continue
+            for index, route in enumerate(routes):
+                delivery = self._enter(message, index, route, now)
+                if delivery is not None:
+                    taken.append(delivery)
+        if work.done is not None:
+            self._end(work.done)
+        return Committed(taken, duplicates, planned.changes)
+
+    def _known(self, message: Message, now: float) -> str | None:
+        """The id of the message that has this one's key, or None, and now this one has it."""
+        if message.key is None:
+            return None
+        name = (message.topic, message.key)
+        known, until = self._keys.get(name, ("", -inf))
+        if now < until:
+            return known
+        self._keys[name] = (message.id, now + KEY_LIFETIME)
+        return None
+
+    def _enter(self, message: Message, index: int, route: Route, now: float) -> Delivery | None:
+        """Take a delivery in. Gives it if it was leased to the caller at once."""
+        shelf = self._shelf(route.step)
+        delivery = Delivery(
+            delivery_id(message.id, index), message, route.step, route.trigger, route.fifo
+        )
+        shelf.promote(now)
+        take = route.take and route.due_at <= now and not shelf.ready
+        claim = _Claim(delivery, route.due_at)
+        claim.leased = take and (route.fifo is None or route.fifo not in shelf.groups)
+        shelf.enter(claim, now)
+        return delivery if claim.leased else None
 
     async def lease(self, step: str, limit: int, now: float) -> Leased:
         """Lease up to ``limit`` due deliveries of one step."""
         await trio.lowlevel.checkpoint()
-        self._promote(now)
         shelf = self._shelf(step)
-        taken = [shelf.ready.popleft() for _ in range(min(limit, len(shelf.ready)))]
-        shelf.leased.update((delivery.id, delivery) for delivery in taken)
-        self._note(step, shelf)
+        taken: list[Delivery] = []
+        while len(taken) < limit and (delivery := shelf.lease(now)) is not None:
+            taken.append(delivery)
+        shelf.promote(now)
         return Leased(taken, more=bool(shelf.ready))
+
+    def begin(self, delivery: Delivery) -> None:
+        """Nothing to note: this store does not outlive the process."""
 
     async def settle(self, delivery: Delivery, outcome: Outcome, now: float) -> None:
         """End a lease with the outcome of the attempt."""
         await trio.lowlevel.checkpoint_if_cancelled()
-        shelf = self._shelf(delivery.step)
-        current = shelf.leased.pop(delivery.id)
+        claim, shelf = self._leased(delivery), self._shelf(delivery.step)
         match outcome:
             case Ack():
-                shelf.leave(current)
+                self._end(delivery)
             case GiveBack():
-                shelf.ready.appendleft(current)
+                claim.leased = False
+                shelf.note(claim)
             case Retry(due_at, failure):
-                self._delay(
-                    shelf, evolve(current, failures=(*current.failures, failure)), due_at, head=True
-                )
+                kept = claim.delivery
+                claim.delivery = evolve(kept, failures=(*kept.failures, failure))
+                claim.due_at = due_at
+                claim.leased = False
+                shelf.note(claim)
             case Bury(reason, failure):
-                failures = (*current.failures, *([failure] if failure else []))
-                self._dead[current.id] = DeadLetter(
-                    current.id, current.message, current.step, reason, failures, now
-                )
+                kept = claim.delivery
+                failures = (*kept.failures, *([failure] if failure else []))
+                letter = DeadLetter(kept.id, kept.message, kept.step, reason, failures, now)
+                self._dead[kept.id] = (letter, kept)
                 shelf.dead += 1
-                shelf.leave(current)
-        self._note(delivery.step, shelf)
+                shelf.leave(claim)
 
-    def agenda(self, now: float) -> Agenda:
-        """Tell which steps have something due, and when the next delayed delivery is."""
-        self._promote(now)
-        return Agenda(frozenset(self._due), self._later[0][0] if self._later else None)
+    def _leased(self, delivery: Delivery) -> _Claim:
+        claim = self._shelf(delivery.step).claims.get(delivery.id)
+        if claim is None or not claim.leased:
+            raise KeyError(f"delivery {delivery.id} is not leased")
+        return claim
 
-    def counts(self) -> dict[str, Counts]:
-        """Tell how many deliveries there are, by step."""
-        return {
-            step: Counts(
-                waiting=len(shelf.ready) + sum(map(len, shelf.groups.values())),
-                leased=len(shelf.leased),
-                delayed=shelf.delayed,
-                dead=shelf.dead,
-            )
-            for step, shelf in self._shelves.items()
-        }
+    def _end(self, delivery: Delivery) -> None:
+        self._shelf(delivery.step).leave(self._leased(delivery))
+
+    async def cancel(self, message_id: str, now: float) -> int:  # noqa: ARG002 - the contract's
+        """Drop the waiting deliveries of a message."""
+        await trio.lowlevel.checkpoint()
+        cancelled = 0
+        for shelf in self._shelves.values():
+            for claim in list(shelf.claims.values()):
+                if claim.delivery.message.id == message_id and not claim.leased:
+                    shelf.leave(claim)
+                    cancelled += 1
+        return cancelled
+
+    # dead letters
+
+    async def redrive(self, ids: Collection[int], now: float) -> Sequence[int]:
+        """Make dead letters due deliveries again."""
+        await trio.lowlevel.checkpoint()
+        found = sorted(each for each in set(ids) if each in self._dead)
+        for number in found:
+            _, dead = self._dead.pop(number)
+            message = evolve(dead.message, expires_at=None)
+            fresh = Delivery(dead.id, message, dead.step, dead.trigger, dead.fifo)
+            shelf = self._shelf(dead.step)
+            shelf.dead -= 1
+            shelf.enter(_Claim(fresh, now), now)
+        return found
+
+    async def discard(self, ids: Collection[int]) -> Sequence[int]:
+        """Forget dead letters."""
+        await trio.lowlevel.checkpoint()
+        found = sorted(each for each in set(ids) if each in self._dead)
+        for number in found:
+            _, dead = self._dead.pop(number)
+            self._shelf(dead.step).dead -= 1
+        return found
 
     def dead_letters(
-        self, *, step: str | None = None, topic: str | None = None
+        self,
+        *,
+        ids: Collection[int] | None = None,
+        step: str | None = None,
+        topic: str | None = None,
+        died_before: float | None = None,
+        after: int = 0,
+        limit: int | None = None,
     ) -> Sequence[DeadLetter]:
-        """Tell the dead letters, oldest first."""
-        return [
+        """Tell the dead letters in the order of their ids."""
+        found = [
             letter
-            for letter in self._dead.values()
+            for number in sorted(self._dead)
+            if number > after and (ids is None or number in ids)
+            for letter in (self._dead[number][0],)
             if (step is None or letter.step == step)
             and (topic is None or letter.message.topic == topic)
+            and (died_before is None or letter.died_at < died_before)
         ]
+        return found[:limit]
+
+    # what there is
+
+    def agenda(self, now: float) -> Agenda:
+        """Tell which steps have something due, and when the next other one will have."""
+        due: set[str] = set()
+        following = inf
+        for step, shelf in self._shelves.items():
+            shelf.promote(now)
+            if shelf.ready:
+                due.add(step)
+            elif shelf.later:
+                following = min(following, shelf.later[0][0])
+        return Agenda(frozenset(due), None if following == inf else following)
+
+    def counts(self, now: float) -> dict[str, Counts]:
+        """Tell how many deliveries there are, by step."""
+        return {step: _counts(shelf, now) for step, shelf in self._shelves.items()}
 
     def _shelf(self, step: str) -> _Shelf:
         shelf = self._shelves.get(step)
@@ -172,25 +342,101 @@ class MemoryStore:
             shelf = self._shelves[step] = _Shelf()
         return shelf
 
-    def _note(self, step: str, shelf: _Shelf) -> None:
-        """Keep the set of steps that have something due."""
-        if shelf.ready:
-            self._due.add(step)
-        else:
-            self._due.discard(step)
+    # items
 
-    def _delay(self, shelf: _Shelf, delivery: Delivery, due_at: float, *, head: bool) -> None:
-        shelf.delayed += 1
-        heapq.heappush(self._later, (due_at, next(self._order), delivery, head))
+    def read(self, place: Place, now: float) -> Item | None:
+        """Give the item at a place."""
+        return self._items.read(place, now)
 
-    def _promote(self, now: float) -> None:
-        """Make ready what has become due."""
-        while self._later and self._later[0][0] <= now:
-            _, _, delivery, head = heapq.heappop(self._later)
-            shelf = self._shelf(delivery.step)
-            shelf.delayed -= 1
-            if head:
-                shelf.ready.append(delivery)
-            else:
-                shelf.enter(delivery)
-            self._note(delivery.step, shelf)
+    def items(self, space: str, group: str, now: float) -> Mapping[str, Item]:
+        """Give the items of a group by key, in the order of the keys."""
+        return self._items.items(space, group, now)
+
+    def groups(self, space: str, now: float) -> Sequence[str]:
+        """Give the names of the groups that have an item, in order."""
+        return self._items.groups(space, now)
+
+    async def sweep(self, limit: int, now: float) -> Swept:
+        """Remove expired items, and keys that are over their time."""
+        await trio.lowlevel.checkpoint()
+        self._keys = {name: known for name, known in self._keys.items() if now < known[1]}
+        gone = list(self._items.expired(limit, now))
+        changes = [Change(place, item.value, None) for place, item in gone]
+        following = self._react(changes, now) if self._react and changes else ()
+        self._items.take({place: None for place, _ in gone})
+        for message, routes in following:
+            for index, route in enumerate(routes):
+                self._enter(message, index, evolve(route, take=False), now)
+        return Swept(changes, self._items.next_expiry())
+
+    def _new_version(self) -> int:
+        self._version += 1
+        return self._version
+
+
+def _counts(shelf: _Shelf, now: float) -> Counts:
+    leased = delayed = 0
+    for claim in shelf.claims.values():
+        leased += claim.leased
+        delayed += not claim.leased and claim.due_at > now
+    waiting = len(shelf.claims) - leased - delayed
+    return Counts(waiting=waiting, leased=leased, delayed=delayed, dead=shelf.dead)
+
+
+class _Items:
+    """Items by space, group and key, and when they expire."""
+
+    def __init__(self) -> None:
+        self._spaces: dict[str, dict[str, dict[str, Item]]] = {}
+        self._expiry: list[tuple[float, str, str, str]] = []
+
+    def read(self, place: Place, now: float) -> Item | None:
+        item = self._spaces.get(place.space, {}).get(place.group, {}).get(place.key)
+        return item if item is not None and item.live(now) else None
+
+    def items(self, space: str, group: str, now: float) -> dict[str, Item]:
+        found = self._spaces.get(space, {}).get(group, {})
+        return {key: found[key] for key in sorted(found) if found[key].live(now)}
+
+    def groups(self, space: str, now: float) -> list[str]:
+        found = self._spaces.get(space, {})
+        return sorted(
+            name for name, items in found.items() if any(item.live(now) for item in items.values())
+        )
+
+    def take(self, items: Mapping[Place, Item | None]) -> None:
+        """Write items, and remove those that are None."""
+        for place, item in items.items():
+            groups = self._spaces.setdefault(place.space, {})
+            keys = groups.setdefault(place.group, {})
+            if item is None:
+                keys.pop(place.key, None)
+                if not keys:
+                    del groups[place.group]
+                continue
+            keys[place.key] = item
+            if item.expires_at is not None:
+                note = (item.expires_at, place.space, place.group, place.key)
+                heapq.heappush(self._expiry, note)
+
+    def expired(self, limit: int, now: float) -> Iterator[tuple[Place, Item]]:
+        """Give up to ``limit`` expired items, the first to expire first."""
+        while limit and self._expiry and self._expiry[0][0] <= now:
+            found = self._noted(heapq.heappop(self._expiry))
+            if found is not None:
+                limit -= 1
+                yield found
+
+    def next_expiry(self) -> float | None:
+        """The time at which the next item expires or has expired, None if none will."""
+        while self._expiry and self._noted(self._expiry[0]) is None:
+            heapq.heappop(self._expiry)
+        return self._expiry[0][0] if self._expiry else None
+
+    def _noted(self, note: tuple[float, str, str, str]) -> tuple[Place, Item] | None:
+        """The item that a note is about, if it is still so."""
+        expires_at, space, group, key = note
+        item = self._spaces.get(space, {}).get(group, {}).get(key)
+        if item is None or item.expires_at != expires_at:
+            return None
+        return Place(space, group, key), item

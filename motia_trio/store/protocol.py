@@ -1,22 +1,29 @@
 """The store's contract. Whatever implements it decides what survives; every call is one step.
 
-A *delivery* is one step's claim on a message. It is *waiting* (until its time, or for room), or
-*leased* (somebody has it in hand), or gone: done, or buried as a dead letter.
+A *delivery* is one step's claim on a message. It is *waiting* (until its time, for room, or behind
+the head of its group), or *leased* (somebody has it in hand), or gone: done, or buried as a dead
+letter. An *item* is a value of the state or of a stream.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from attrs import frozen
+from attrs import field, frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from motia_trio.messages import DeadLetter, Delivery, Message, Outcome, Route
+    from motia_trio.store.work import Change, Committed, Item, Place, Work
 
-__all__ = ["Agenda", "Counts", "Leased", "Store"]
+__all__ = ["KEY_LIFETIME", "MAX_CRASHES", "Agenda", "Counts", "Leased", "React", "Store", "Swept"]
+
+# seconds for which a topic knows the key of a message. Source: motia-contract §8, "for a day"
+KEY_LIFETIME = 86_400.0
+# a delivery that was in a handler's hands so many times when the process died is buried
+MAX_CRASHES = 3
 
 
 @frozen
@@ -32,7 +39,7 @@ class Agenda:
     """What there is to do.
 
     ``due``: the steps with a delivery that could be leased now. ``next_due_at``: the wall time at
-    which the next one that waits for its time will be due (None: no such).
+    which the first of the other steps will have one (None: no such).
     """
 
     due: frozenset[str]
@@ -49,45 +56,78 @@ class Counts:
     dead: int = 0
 
 
+@frozen
+class Swept:
+    """What :meth:`Store.sweep` did. ``next_at``: when the next item will have expired, or None."""
+
+    changes: Sequence[Change] = ()
+    next_at: float | None = field(default=None)
+
+
+# gives the messages that follow from changes; called with the wall time
+React: TypeAlias = "Callable[[Sequence[Change], float], Sequence[tuple[Message, Sequence[Route]]]]"
+
+
 class Store(Protocol):
-    """Keeps messages, deliveries and dead letters.
+    """Keeps messages, deliveries, dead letters and items.
 
     Duties of every implementation:
 
     * Each call is atomic: all of it happened or, if it raised, none of it. A call that was
-      cancelled either happened or did not, never half.
+      cancelled either happened or did not, never half; it leases nothing to a caller who is gone.
     * When a writing call returns, what it wrote is as durable as this store gets.
     * Writing calls may be made by many tasks at once, and take effect in some order that all
-      readers agree on. Reading calls do not wait.
-    * A delivery is leased to one caller at a time. Leases end by :meth:`settle` alone, or with
-      the process: opening a store gives back all that was leased when it was last used.
+      readers agree on. Reading calls do not wait, and tell of nothing that is not kept.
+    * A delivery is leased to one caller at a time. Leases end by :meth:`settle` or :meth:`commit`
+      alone, or with the process: opening a store gives back all that was leased.
+    * Deliveries of one step are leased by priority, those of one priority in the order in which
+      they became due, and what became due together in the order in which it was kept. One that was
+      given back has kept its place.
     * Deliveries of one step and one ``fifo`` group are leased one at a time, in the order in which
-      they were appended (those with a later ``due_at``: in which they became due). One that is
-      retried or given back stays the head of its group.
-    * Other deliveries of a step are leased in the order in which they became due; one that was
-      given back comes before those.
+      they became due, whatever their priority. The first is the head of its group from when it is
+      due until it is gone: through retries, leases and restarts.
+    * A delivery that a handler had in hand (:meth:`begin`) when the process died has that counted,
+      if the store outlives the process; at :data:`MAX_CRASHES` it is buried when it is opened.
     * Times are wall seconds, and always the caller's.
 
-    Any call may raise ``OSError`` (a disk that is full or broken): the caller must not assume that
-    the write happened.
+    Any call may raise ``OSError`` (a disk that is full or broken): nothing of it happened then.
     """
 
-    def opened(self) -> AbstractAsyncContextManager[None]:
-        """Open the store for the length of a scope. Everything else is used inside it only."""
+    def opened(self, now: float, react: React | None = None) -> AbstractAsyncContextManager[None]:
+        """Open the store for the length of a scope. Everything else is used inside it only.
+
+        ``react`` is asked for the messages that follow from changes of items, and may not wait:
+        they are kept in the same step as the changes.
+
+        Raises:
+            StoreLocked, StoreDamaged, StoreTooNew, OSError: it cannot be opened; it was not
+                changed.
+        """
         ...
 
-    async def append(
-        self, batch: Sequence[tuple[Message, Sequence[Route]]], now: float
-    ) -> Sequence[Delivery]:
-        """Keep messages with a delivery for each route. A checkpoint.
+    def new_id(self, now: float) -> str:
+        """Give an id for a message, one that no message of this store has had."""
+        ...
 
-        Routes with ``take`` whose delivery can be leased at ``now`` (due, and the head of its
-        group) are leased to the caller in the same step, and given back in order.
+    async def commit(self, work: Work, now: float) -> Committed:
+        """Keep everything in ``work`` in one step. A checkpoint.
+
+        Routes with ``take`` whose delivery can be leased at ``now`` (it is due, nothing due of its
+        step waits, and its group has no other) are leased to the caller in the same step.
+
+        Raises:
+            Conflict: something in ``work.seen`` is not so any more.
+            UpdateInvalid, ValueTooLarge: an update does not fit what is there, or makes too much.
+            KeyError: ``work.done`` is not leased (it was settled before).
         """
         ...
 
     async def lease(self, step: str, limit: int, now: float) -> Leased:
         """Lease up to ``limit`` due deliveries of one step. A checkpoint."""
+        ...
+
+    def begin(self, delivery: Delivery) -> None:
+        """Note that a handler is about to be called with a leased delivery. Returns at once."""
         ...
 
     async def settle(self, delivery: Delivery, outcome: Outcome, now: float) -> None:
@@ -98,16 +138,60 @@ class Store(Protocol):
         """
         ...
 
-    def agenda(self, now: float) -> Agenda:
-        """Tell which steps have something due, and when the next delayed delivery is."""
+    async def cancel(self, message_id: str, now: float) -> int:
+        """Drop the waiting deliveries of a message, and give how many. A checkpoint.
+
+        Leased ones are the caller's, and dead letters stay.
+        """
         ...
 
-    def counts(self) -> dict[str, Counts]:
+    async def redrive(self, ids: Collection[int], now: float) -> Sequence[int]:
+        """Make dead letters due deliveries again, and give the ids of those there were.
+
+        They begin anew: no attempts, no crashes, no expiry. A checkpoint.
+        """
+        ...
+
+    async def discard(self, ids: Collection[int]) -> Sequence[int]:
+        """Forget dead letters, and give the ids of those there were. A checkpoint."""
+        ...
+
+    async def sweep(self, limit: int, now: float) -> Swept:
+        """Remove up to ``limit`` expired items, and keys that are over their time. A checkpoint."""
+        ...
+
+    def agenda(self, now: float) -> Agenda:
+        """Tell which steps have something due, and when the next other one will have."""
+        ...
+
+    def counts(self, now: float) -> Mapping[str, Counts]:
         """Tell how many deliveries there are, by step. Steps without any may be missing."""
         ...
 
     def dead_letters(
-        self, *, step: str | None = None, topic: str | None = None
+        self,
+        *,
+        ids: Collection[int] | None = None,
+        step: str | None = None,
+        topic: str | None = None,
+        died_before: float | None = None,
+        after: int = 0,
+        limit: int | None = None,
     ) -> Sequence[DeadLetter]:
-        """Tell the dead letters, oldest first, of one step or topic or of all."""
+        """Tell the dead letters in the order of their ids, those that fit every filter.
+
+        ``after`` is an id: page with the last one of the page before.
+        """
+        ...
+
+    def read(self, place: Place, now: float) -> Item | None:
+        """Give the item at a place."""
+        ...
+
+    def items(self, space: str, group: str, now: float) -> Mapping[str, Item]:
+        """Give the items of a group by key, in the order of the keys."""
+        ...
+
+    def groups(self, space: str, now: float) -> Sequence[str]:
+        """Give the names of the groups that have an item, in order."""
         ...

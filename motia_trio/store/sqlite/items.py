@@ -1,0 +1,132 @@
+"""Items as they are in the file, with a bounded cache, and as they will be when all is written."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from motia_trio.store.sqlite.reading import Reader
+    from motia_trio.store.sqlite.plan import Plan
+    from motia_trio.store.work import Item, Place
+
+__all__ = ["Ahead", "Items"]
+
+# bytes of values, keys and what an entry costs, that are kept in memory
+CACHE_BYTES = 32 * 1024 * 1024
+ENTRY_BYTES = 400
+
+
+class Items:
+    """What is committed: from memory where it can be, from the file else."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._cache: OrderedDict[Place, Item | None] = OrderedDict()
+        self._used = 0
+
+    def read(self, place: Place, now: float) -> Item | None:
+        """Give the live item at a place."""
+        cache = self._cache
+        if place in cache:
+            item = cache[place]
+            cache.move_to_end(place)
+        else:
+            item = self._reader.item(place)
+            self.remember(place, item)
+        return item if item is not None and item.live(now) else None
+
+    def items(self, space: str, group: str, now: float) -> dict[str, Item]:
+        """Give the live items of a group by key, in order."""
+        found = self._reader.items(space, group)
+        return {key: item for key, item in found.items() if item.live(now)}
+
+    def groups(self, space: str, now: float) -> list[str]:
+        """Give the names of the groups that have a live item, in order."""
+        return self._reader.groups(space, now)
+
+    def remember(self, place: Place, item: Item | None) -> None:
+        """Keep what is in the file in memory too."""
+        self.forget(place)
+        self._cache[place] = item
+        self._used += _cost(item)
+        while self._used > CACHE_BYTES:
+            _, oldest = self._cache.popitem(last=False)
+            self._used -= _cost(oldest)
+
+    def forget(self, place: Place) -> None:
+        """Read it from the file the next time."""
+        if place in self._cache:
+            self._used -= _cost(self._cache.pop(place))
+
+
+def _cost(item: Item | None) -> int:
+    return ENTRY_BYTES if item is None else ENTRY_BYTES + len(item.value)
+
+
+class Ahead:
+    """The items as they will be when everything that was submitted is written."""
+
+    def __init__(self, kept: Items) -> None:
+        self._kept = kept
+        self._ahead: dict[Place, tuple[Item | None, Plan]] = {}
+
+    def submit(self, items: Mapping[Place, Item | None], plan: Plan) -> None:
+        """Some items are on their way to the disk."""
+        for place, item in items.items():
+            self._ahead[place] = (item, plan)
+
+    def kept(self, items: Mapping[Place, Item | None], plan: Plan) -> None:
+        """They are there."""
+        for place, item in items.items():
+            if self._drop(place, plan):
+                self._kept.remember(place, item)
+            else:  # a later one is on its way, and may be in the file already
+                self._kept.forget(place)
+
+    def lost(self, items: Mapping[Place, Item | None], plan: Plan) -> None:
+        """They never will be."""
+        for place in items:
+            self._drop(place, plan)
+
+    def _drop(self, place: Place, plan: Plan) -> bool:
+        if place in self._ahead and self._ahead[place][1] is plan:
+            del self._ahead[place]
+            return True
+        return False
+
+    def clear(self) -> None:
+        """A commit failed: nothing that was on its way will be there."""
+        self._ahead.clear()
+
+    def __contains__(self, place: Place) -> bool:
+        return place in self._ahead
+
+    def read(self, place: Place, now: float) -> Item | None:
+        """Give the item at a place."""
+        if place not in self._ahead:
+            return self._kept.read(place, now)
+        item = self._ahead[place][0]
+        return item if item is not None and item.live(now) else None
+
+    def items(self, space: str, group: str, now: float) -> dict[str, Item]:
+        """Give the items of a group by key, in order."""
+        found = self._kept.items(space, group, now)
+        for place, (item, _) in self._ahead.items():
+            if (place.space, place.group) == (space, group):
+                found.pop(place.key, None)
+                if item is not None and item.live(now):
+                    found[place.key] = item
+        return dict(sorted(found.items()))
+
+    def groups(self, space: str, now: float) -> list[str]:
+        """Give the names of the groups, in order."""
+        names = set(self._kept.groups(space, now))
+        for group in {place.group for place in self._ahead if place.space == space}:
+            if self.items(space, group, now):
+                names.add(group)
+            else:
+                names.discard(group)
+        return sorted(names)

@@ -1,0 +1,76 @@
+"""One process a file: a lock that dies with its process."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from motia_trio.errors import StoreBroken, StoreLocked
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = ["locked"]
+
+# a record lock belongs to the process: within it, this set says what is open
+_open_here: set[str] = set()
+_guard = threading.Lock()
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of the store at ``path``, in the file ``path`` + ``.lock``.
+
+    The kernel gives the lock back however the process ends, and a child does not inherit it. The
+    file holds the pid of who has the lock, and is left when it is given back: to remove it would
+    let two processes lock two files of one name.
+
+    Raises:
+        StoreLocked: somebody has it; says who.
+        StoreBroken: the lock file cannot be written.
+    """
+    name = os.path.realpath(path)
+    with _guard:
+        if name in _open_here:
+            raise StoreLocked(f"{path}: this process has it open already, in another runtime")
+        _open_here.add(name)
+    try:
+        descriptor = _lock(path)
+        try:
+            yield
+        finally:
+            os.close(descriptor)
+    finally:
+        with _guard:
+            _open_here.discard(name)
+
+
+def _lock(path: Path) -> int:
+    lock = path.with_name(path.name + ".lock")
+    try:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StoreBroken(f"{lock}: {error.strerror}") from None
+    try:
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if not isinstance(error, (BlockingIOError, PermissionError)):
+                raise StoreBroken(f"{lock}: cannot be locked: {error.strerror}") from None
+            pid = os.read(descriptor, 32).decode("ascii", "replace").strip() or "unknown"
+            raise StoreLocked(
+                f"{path}: process {pid} has it open; stop it first, or talk to it"
+            ) from None
+        try:
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, f"{os.getpid()}\n".encode())
+        except OSError as error:
+            raise StoreBroken(f"{lock}: {error.strerror}") from None
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor

@@ -1,0 +1,186 @@
+"""One commit on its way: its rows, and what it means for what the Trio thread knows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from motia_trio.messages import DeadLetter, Delivery
+    from motia_trio.store.sqlite.hands import Hands
+    from motia_trio.store.sqlite.items import Ahead
+    from motia_trio.store.sqlite.rows import Row
+    from motia_trio.store.sqlite.shelf import Shelf
+    from motia_trio.store.sqlite.writer import Op
+    from motia_trio.store.work import Item, Place
+
+__all__ = ["Plan"]
+
+
+class Plan:
+    """Collects the rows of one commit and marks at once what it changes.
+
+    As a context manager it takes its marks back when it is left by an error before it was
+    submitted. After that, the writer calls :meth:`kept` or :meth:`lost`, on the Trio thread.
+    """
+
+    __slots__ = (
+        "_ahead", "_arrivals", "_drops", "_ends", "_hands", "_items", "_keys", "_keys_ahead",
+        "_letters", "_moving", "_retries", "_steps", "acts", "size", "submitted", "taken",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        ahead: Ahead,
+        keys: dict[tuple[str, str], tuple[str, Plan]],
+        moving: set[int],
+        hands: Hands,
+    ) -> None:
+        self._ahead = ahead
+        self._keys_ahead = keys  # on their way to the disk: the message's id, and its commit
+        self._moving = moving
+        self._hands = hands
+        self.acts: list[Row] = []
+        self.size = 0
+        self.taken: list[Delivery] = []
+        self.submitted = False
+        self._steps: list[Shelf] = []
+        self._arrivals: list[tuple[Shelf, Delivery, float, bool]] = []
+        self._ends: list[tuple[Shelf, Delivery, int]] = []
+        self._retries: list[tuple[Shelf, Delivery, float]] = []
+        self._drops: list[tuple[Shelf, int]] = []
+        self._letters: list[tuple[Shelf, int, float | None]] = []
+        self._keys: list[tuple[str, str]] = []
+        self._items: Mapping[Place, Item | None] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is not None and not self.submitted:
+            self.lost()
+
+    # what it does
+
+    def know_step(self, shelf: Shelf) -> None:
+        """It makes a step known to the file."""
+        self._steps.append(shelf)
+
+    def add(self, shelf: Shelf, delivery: Delivery, due_at: float, *, take: bool) -> None:
+        """It keeps a new delivery, and leases it at once if ``take``."""
+        shelf.priorities.add(delivery.message.priority)
+        if delivery.fifo is not None:
+            shelf.arriving_groups[delivery.fifo] += 1
+        if take:
+            shelf.leased[delivery.id] = delivery
+            self.taken.append(delivery)
+        else:
+            shelf.arriving += 1
+        self._arrivals.append((shelf, delivery, due_at, take))
+
+    def end(self, shelf: Shelf, delivery: Delivery, *, dead: int = 0) -> None:
+        """It ends a leased delivery, which may become a dead letter."""
+        self._leave(shelf, delivery)
+        self._ends.append((shelf, delivery, dead))
+
+    def put_back(self, shelf: Shelf, delivery: Delivery, due_at: float) -> None:
+        """It puts a leased delivery back, to be due later."""
+        self._leave(shelf, delivery)
+        self._retries.append((shelf, delivery, due_at))
+
+    @staticmethod
+    def _leave(shelf: Shelf, delivery: Delivery) -> None:
+        del shelf.leased[delivery.id]
+        shelf.ending.add(delivery.id)
+
+    def drop(self, shelf: Shelf, number: int) -> None:
+        """It drops a delivery that waits."""
+        shelf.ending.add(number)
+        self._drops.append((shelf, number))
+
+    def move_letter(self, shelf: Shelf, letter: DeadLetter, due_at: float | None) -> None:
+        """It makes a dead letter a delivery again, due at a time, or forgets it."""
+        self._moving.add(letter.id)
+        if due_at is not None:
+            shelf.priorities.add(letter.message.priority)
+        self._letters.append((shelf, letter.id, due_at))
+
+    def know_key(self, name: tuple[str, str], message_id: str) -> None:
+        """It gives a key of a topic to a message."""
+        self._keys_ahead[name] = (message_id, self)
+        self._keys.append(name)
+
+    def change_items(self, items: Mapping[Place, Item | None]) -> None:
+        """It writes items, and removes those that are None."""
+        self._items = items
+        self._ahead.submit(items, self)
+
+    # how it ended
+
+    def kept(self, op: Op[Any]) -> None:
+        """It is in the file."""
+        for shelf in self._steps:
+            shelf.known = True
+        for shelf, delivery, due_at, take in self._arrivals:
+            shelf.undone += 1
+            shelf.arrived(delivery.fifo)
+            if not take:
+                shelf.arriving -= 1
+                if delivery.fifo is None:
+                    shelf.note(due_at)
+                else:
+                    shelf.doubt()
+            elif not op.wanted:  # who asked for it is gone
+                del shelf.leased[delivery.id]
+                shelf.doubt()
+        for shelf, delivery, dead in self._ends:
+            shelf.ending.discard(delivery.id)
+            self._hands.put_down(delivery.id)
+            shelf.undone -= 1
+            shelf.dead += dead
+            if delivery.fifo is not None:
+                shelf.doubt()
+        for shelf, delivery, due_at in self._retries:
+            shelf.ending.discard(delivery.id)
+            self._hands.put_down(delivery.id)
+            shelf.note(due_at)
+        for shelf, number in self._drops:
+            shelf.ending.discard(number)
+            shelf.undone -= 1
+            shelf.doubt()
+        for shelf, number, due_at in self._letters:
+            self._moving.discard(number)
+            shelf.dead -= 1
+            if due_at is not None:
+                shelf.undone += 1
+                shelf.doubt()
+        self._forget_keys()
+        if self._items:
+            self._ahead.kept(self._items, self)
+
+    def lost(self) -> None:
+        """It is not in the file, and never will be."""
+        for shelf, delivery, _, take in self._arrivals:
+            shelf.arrived(delivery.fifo)
+            if take:
+                del shelf.leased[delivery.id]
+            else:
+                shelf.arriving -= 1
+        self.taken.clear()
+        for shelf, delivery, _ in (*self._ends, *self._retries):
+            shelf.ending.discard(delivery.id)
+            shelf.leased[delivery.id] = delivery
+        for shelf, number in self._drops:
+            shelf.ending.discard(number)
+        for _, number, _ in self._letters:
+            self._moving.discard(number)
+        self._forget_keys()
+        if self._items:
+            self._ahead.lost(self._items, self)
+
+    def _forget_keys(self) -> None:
+        """The file tells about them from here on."""
+        for name in self._keys:
+            if name in self._keys_ahead and self._keys_ahead[name][1] is self:
+                del self._keys_ahead[name]

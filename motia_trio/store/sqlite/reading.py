@@ -1,0 +1,247 @@
+"""Everything that is read from the file, on the Trio thread: each a few microseconds long."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from typing import TYPE_CHECKING, Any
+
+from motia_trio.errors import StoreBroken
+from motia_trio.messages import DeadLetter, Delivery, Failure, Message
+from motia_trio.store.ids import FAN_BITS
+from motia_trio.store.sqlite.shelf import Shelf
+from motia_trio.store.sqlite.writer import broken
+from motia_trio.store.work import Item, Place
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+
+__all__ = ["Reader"]
+
+_MESSAGE = (
+    "m.id, m.topic, m.payload, m.trace_id, m.created_at, m.sender, m.grp, m.hops, m.priority, m.key"
+)
+_DUE = """
+    SELECT due_at, id FROM delivery
+    WHERE step = ? AND head = 1 AND priority = ? AND due_at <= ? ORDER BY due_at, id LIMIT ?
+"""
+_LOAD = f"""
+    SELECT d.id, d.trigger, d.fifo, d.attempts, d.crashes, d.expires_at, {_MESSAGE}
+    FROM json_each(?) AS j CROSS JOIN delivery AS d ON d.id = j.value
+    CROSS JOIN message AS m ON m.id = d.id >> {FAN_BITS}
+"""
+_FAILURES = """
+    SELECT attempt, started_at, ended_at, error, place, traceback FROM failure
+    WHERE delivery = ? ORDER BY attempt
+"""
+_DEAD = f"""
+    SELECT e.id, s.name, e.reason, e.died_at, e.trigger, e.fifo, {_MESSAGE}
+    FROM dead AS e JOIN step AS s ON s.id = e.step JOIN message AS m ON m.id = e.id >> {FAN_BITS}
+"""
+
+
+class Reader:
+    """A connection that reads. What it tells is committed."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def _rows(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        try:
+            return self._connection.execute(sql, parameters).fetchall()
+        except sqlite3.Error as error:
+            raise StoreBroken(f"could not be read: {broken(error)}") from error
+
+    # steps and what is waiting
+
+    def last_message(self) -> int:
+        """The highest number of a message, 0 without one."""
+        ((number,),) = self._rows("SELECT max(id) FROM message")
+        ((key,),) = self._rows("SELECT max(message) FROM sent")
+        return max(number or 0, key or 0)
+
+    def shelves(self) -> dict[str, Shelf]:
+        """Every step that the file knows, with nothing leased."""
+        undone = dict(self._rows("SELECT step, count(*) FROM delivery GROUP BY step"))
+        dead = dict(self._rows("SELECT step, count(*) FROM dead GROUP BY step"))
+        shelves: dict[str, Shelf] = {}
+        for number, name in self._rows("SELECT id, name FROM step"):
+            shelf = Shelf(number, known=True)
+            shelf.undone, shelf.dead = undone.get(number, 0), dead.get(number, 0)
+            if shelf.undone:
+                shelf.priorities |= {p for p in range(-10, 11) if self._has(number, p)}
+                shelf.doubt()
+            shelves[name] = shelf
+        return shelves
+
+    def _has(self, step: int, priority: int) -> bool:
+        sql = "SELECT 1 FROM delivery WHERE step = ? AND head = 1 AND priority = ? LIMIT 1"
+        return bool(self._rows(sql, step, priority))
+
+    def due(self, step: int, priority: int, now: float, limit: int) -> list[tuple[float, int]]:
+        """The due time and id of the first rows that are heads and due."""
+        return self._rows(_DUE, step, priority, now, limit)  # type: ignore[return-value]
+
+    def delayed(self, step: int, priorities: Collection[int], now: float) -> int:
+        """How many rows of a step are not due yet."""
+        heads = "WHERE step = ? AND head = 1 AND priority = ? AND due_at > ?"
+        behind = "WHERE step = ? AND fifo IS NOT NULL AND head = 0 AND due_at > ?"
+        ((count,),) = self._rows(f"SELECT count(*) FROM delivery {behind}", step, now)
+        for priority in priorities:
+            sql = f"SELECT count(*) FROM delivery {heads}"
+            count += self._rows(sql, step, priority, now)[0][0]
+        return int(count)
+
+    def group_exists(self, step: int, fifo: str) -> bool:
+        """Whether a group has any delivery."""
+        sql = "SELECT 1 FROM delivery WHERE step = ? AND fifo = ? LIMIT 1"
+        return bool(self._rows(sql, step, fifo))
+
+    def load(self, step: str, ids: Sequence[int]) -> list[Delivery]:
+        """The deliveries of these ids, in their order."""
+        found: dict[int, Delivery] = {}
+        for row in self._rows(_LOAD, json.dumps(ids)):
+            number, trigger, fifo, attempts, crashes, expires_at, *message = row
+            failures = tuple(self.failures(number)) if attempts else ()
+            found[number] = Delivery(
+                number, _message(message, expires_at), step, trigger, fifo, failures, crashes
+            )
+        return [found[number] for number in ids if number in found]
+
+    def failures(self, delivery: int) -> Iterator[Failure]:
+        """The failed attempts at a delivery, in order."""
+        return (Failure(*row) for row in self._rows(_FAILURES, delivery))
+
+    def undone(self, ids: Collection[int]) -> list[tuple[int, int, str | None, int]]:
+        """Of these deliveries those that there are: id, step, fifo, crashes."""
+        return self._rows(  # type: ignore[return-value]
+            "SELECT d.id, d.step, d.fifo, d.crashes FROM json_each(?) AS j "
+            "CROSS JOIN delivery AS d ON d.id = j.value",
+            json.dumps(list(ids)),
+        )
+
+    def of_message(self, number: int) -> list[tuple[int, str, str | None, int]]:
+        """The deliveries of a message: id, step's name, fifo, attempts."""
+        first = number << FAN_BITS
+        return self._rows(  # type: ignore[return-value]
+            "SELECT d.id, s.name, d.fifo, d.attempts FROM delivery AS d "
+            "JOIN step AS s ON s.id = d.step WHERE d.id > ? AND d.id < ?",
+            first,
+            first + (1 << FAN_BITS),
+        )
+
+    def sent(self, topic: str, key: str, now: float) -> str | None:
+        """The id of the message that has a key of a topic."""
+        sql = "SELECT message FROM sent WHERE topic = ? AND key = ? AND until > ?"
+        rows = self._rows(sql, topic, key, now)
+        return f"{rows[0][0]:014x}" if rows else None
+
+    # dead letters
+
+    def dead_letters(
+        self,
+        ids: Collection[int] | None,
+        step: str | None,
+        topic: str | None,
+        died_before: float | None,
+        after: int,
+        limit: int | None,
+    ) -> list[tuple[DeadLetter, int, str | None]]:
+        """Dead letters that fit, by id, each with its trigger and group."""
+        where, parameters = ["e.id > ?"], [after]
+        for clause, value in (
+            (
+                "e.id IN (SELECT value FROM json_each(?))",
+                ids if ids is None else json.dumps([*ids]),
+            ),
+            ("s.name = ?", step),
+            ("m.topic = ?", topic),
+            ("e.died_at < ?", died_before),
+        ):
+            if value is not None:
+                where.append(clause)
+                parameters.append(value)  # type: ignore[arg-type]
+        sql = f"{_DEAD} WHERE {' AND '.join(where)} ORDER BY e.id LIMIT ?"
+        letters = []
+        for row in self._rows(sql, *parameters, -1 if limit is None else limit):
+            number, name, reason, died_at, trigger, fifo, *message = row
+            failures = tuple(self.failures(number))
+            letter = DeadLetter(number, _message(message, None), name, reason, failures, died_at)
+            letters.append((letter, trigger, fifo))
+        return letters
+
+    # items
+
+    def item(self, place: Place) -> Item | None:
+        """The item at a place, expired or not."""
+        rows = self._rows(
+            "SELECT value, version, expires_at FROM item WHERE space = ? AND grp = ? AND key = ?",
+            place.space,
+            place.group,
+            place.key,
+        )
+        return Item(*rows[0]) if rows else None
+
+    def items(self, space: str, group: str) -> dict[str, Item]:
+        """The items of a group by key, in order, expired or not."""
+        rows = self._rows(
+            "SELECT key, value, version, expires_at FROM item WHERE space = ? AND grp = ? "
+            "ORDER BY key",
+            space,
+            group,
+        )
+        return {key: Item(value, version, expires_at) for key, value, version, expires_at in rows}
+
+    def groups(self, space: str, now: float) -> list[str]:
+        """The groups with an item that is live at ``now``, in order."""
+        names: list[str] = []
+        after: tuple[str, ...] = ()
+        while True:  # from group to group, not through all of their keys
+            clause = "AND grp > ?" if after else ""
+            sql = f"SELECT grp FROM item WHERE space = ? {clause} ORDER BY grp LIMIT 1"
+            rows = self._rows(sql, space, *after)
+            if not rows:
+                return names
+            name = rows[0][0]
+            sql = """SELECT 1 FROM item WHERE space = ? AND grp = ?
+                     AND (expires_at IS NULL OR expires_at > ?) LIMIT 1"""
+            if self._rows(sql, space, name, now):
+                names.append(name)
+            after = (name,)
+
+    def expired(self, limit: int, now: float) -> list[tuple[Place, Item]]:
+        """The first items to have expired at ``now``."""
+        rows = self._rows(
+            "SELECT space, grp, key, value, version, expires_at FROM item "
+            "WHERE expires_at IS NOT NULL AND expires_at <= ? ORDER BY expires_at LIMIT ?",
+            now,
+            limit,
+        )
+        return [(Place(*row[:3]), Item(*row[3:])) for row in rows]
+
+    def next_expiry(self) -> float | None:
+        """When the first item expires or has expired."""
+        sql = "SELECT min(expires_at) FROM item WHERE expires_at IS NOT NULL"
+        ((at,),) = self._rows(sql)
+        return at  # type: ignore[no-any-return]
+
+
+def _message(row: Sequence[Any], expires_at: float | None) -> Message:
+    number, topic, payload, trace_id, created_at, sender, group, hops, priority, key = row
+    return Message(
+        id=f"{number:014x}",
+        topic=topic,
+        payload=payload,
+        trace_id=trace_id,
+        created_at=created_at,
+        sender=sender,
+        group=group,
+        hops=hops,
+        priority=priority,
+        expires_at=expires_at,
+        key=key,
+    )

@@ -1,0 +1,434 @@
+"""The store's verbs over a SQLite file: planned on the Trio thread, carried out by the writer.
+
+Leases, and what is on its way to the disk, are known here and nowhere else; what waits is known to
+the file alone, so that memory does not grow with it.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, asynccontextmanager
+from math import inf
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import trio
+
+from motia_trio.errors import StoreBroken
+from motia_trio.messages import Ack, Bury, Delivery, GiveBack, Retry
+from motia_trio.store.ids import MessageIds, delivery_id
+from motia_trio.store.planning import check_seen, plan_writes
+from motia_trio.store.protocol import KEY_LIFETIME, MAX_CRASHES, Agenda, Counts, Leased, Swept
+from motia_trio.store.sqlite import rows as row
+from motia_trio.store.sqlite.file import connect_reader, connect_writer
+from motia_trio.store.sqlite.hands import Hands
+from motia_trio.store.sqlite.items import Ahead, Items
+from motia_trio.store.sqlite.lock import locked
+from motia_trio.store.sqlite.plan import Plan
+from motia_trio.store.sqlite.reading import Reader
+from motia_trio.store.sqlite.shelf import Shelf
+from motia_trio.store.sqlite.writer import Op, Writer
+from motia_trio.store.work import Change, Committed
+
+if TYPE_CHECKING:
+    import os
+    import sqlite3
+    from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+
+    from motia_trio.messages import DeadLetter, Message, Outcome, Route
+    from motia_trio.store.protocol import React
+    from motia_trio.store.sqlite.file import Synchronous
+    from motia_trio.store.work import Item, Place, Work
+
+__all__ = ["SqliteStore"]
+
+T = TypeVar("T")
+
+# keys over their time that one sweep forgets
+FORGOTTEN_AT_ONCE = 1000
+
+
+class SqliteStore:
+    """Keeps everything in the file at ``path``, whose folder is made if need be.
+
+    ``synchronous="full"`` syncs the disk at each commit; ``"normal"`` leaves that to checkpoints:
+    then a power cut, though not the end of the process, may lose the last commits.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], synchronous: Synchronous = "full") -> None:
+        self.path = Path(path)
+        self._synchronous: Synchronous = synchronous
+        self._shelves: dict[str, Shelf] = {}
+        self._ids = MessageIds()
+        self._keys: dict[tuple[str, str], tuple[str, Plan]] = {}
+        self._moving: set[int] = set()
+        self._latest = 0.0
+        self._react: React | None = None
+        self._writer: Writer
+        self._reader: Reader
+        self._items: Items
+        self._ahead: Ahead
+        self._hands: Hands
+
+    @asynccontextmanager
+    async def opened(self, now: float, react: React | None = None) -> AsyncIterator[None]:
+        """Open the file, and close it when the scope is left."""
+        self._react = react
+        with ExitStack() as stack:
+            _make_folder(self.path.parent)
+            stack.enter_context(locked(self.path))
+            connection = await trio.to_thread.run_sync(connect_writer, self.path, self._synchronous)
+            stack.callback(connection.close)
+            self._reader = Reader(connect_reader(self.path))
+            stack.callback(self._reader.close)
+            self._hands = Hands(self.path.with_name(self.path.name + ".hands"))
+            stack.callback(self._hands.close)
+            self._items = Items(self._reader)
+            self._ahead = Ahead(self._items)
+            self._ids = MessageIds(self._reader.last_message())
+            self._shelves = self._reader.shelves()
+            self._keys.clear()
+            self._moving.clear()
+            self._writer = Writer(connection, self._forget_ahead)
+            self._writer.start()
+            try:
+                await self._count_crashes(now)
+                yield
+            finally:
+                await self._writer.stop()
+
+    async def _count_crashes(self, now: float) -> None:
+        """Count what handlers had in hand when the last process died; bury what goes too far."""
+        acts: list[row.Row] = []
+        for number, step, fifo, crashes in self._reader.undone(self._hands.left):
+            acts.append(row.crashed_row(number))
+            if crashes + 1 >= MAX_CRASHES:
+                reason = f"the process died {crashes + 1} times while a handler had it in hand"
+                acts.append(row.bury_row(number, step, fifo, reason, now))
+        if acts:
+            await self._writer.do(Op(acts))
+            self._shelves = self._reader.shelves()
+        self._hands.clear_left()
+
+    def new_id(self, now: float) -> str:
+        """Give an id for a message."""
+        return self._ids.next(now)
+
+    # messages
+
+    async def commit(self, work: Work, now: float) -> Committed:
+        """Keep everything in ``work``."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if work.done is not None:
+            self._leased(work.done)
+        check_seen(work.seen, self._ahead, now)
+        planned = plan_writes(work.writes, self._ahead, now, lambda: int(self.new_id(now), 16))
+        messages = work.messages
+        if self._react is not None and planned.changes:
+            messages = (*messages, *self._react(planned.changes, now))
+        duplicates: dict[str, str] = {}
+        with self._plan() as plan:
+            for message, routes in messages:
+                self._plan_message(plan, message, routes, duplicates, now)
+            if work.done is not None:
+                self._plan_done(plan, work.done)
+            self._plan_items(plan, planned.items)
+            await self._do(plan)
+        return Committed(plan.taken, duplicates, planned.changes)
+
+    def _plan_message(
+        self,
+        plan: Plan,
+        message: Message,
+        routes: Sequence[Route],
+        duplicates: dict[str, str],
+        now: float,
+    ) -> None:
+        number = int(message.id, 16)
+        if message.key is not None and routes:
+            name = (message.topic, message.key)
+            ahead = self._keys.get(name)
+            known = ahead[0] if ahead else self._reader.sent(*name, now)
+            if known is not None:
+                duplicates[message.id] = known
+                return
+            plan.know_key(name, message.id)
+            plan.acts.append(row.key_row(number, *name, now + KEY_LIFETIME))
+        self._latest = max(self._latest, now)
+        for index, route in enumerate(routes):
+            shelf = self._shelf(route.step)
+            if not shelf.known:
+                plan.acts.append(row.step_row(shelf.number, route.step))
+                plan.know_step(shelf)
+            delivery = Delivery(
+                delivery_id(message.id, index), message, route.step, route.trigger, route.fifo
+            )
+            take = route.take and route.due_at <= now and self._free_to_take(shelf, route.fifo, now)
+            plan.add(shelf, delivery, route.due_at, take=take)
+            if index:
+                act = row.delivery_row(delivery.id, message, shelf.number, route, self._latest)
+            else:
+                act = row.message_row(number, message, shelf.number, route, self._latest)
+            plan.acts.append(act)
+            plan.size += len(message.payload)
+
+    def _free_to_take(self, shelf: Shelf, fifo: str | None, now: float) -> bool:
+        """Whether what comes now may be leased at once: nothing is before it."""
+        if shelf.arriving or self._earliest(shelf, now) <= now:
+            return False
+        if fifo is None:
+            return True
+        return fifo not in shelf.arriving_groups and not self._reader.group_exists(
+            shelf.number, fifo
+        )
+
+    def _plan_done(self, plan: Plan, delivery: Delivery) -> None:
+        shelf = self._shelf(delivery.step)
+        plan.end(shelf, delivery)
+        plan.acts.append(
+            row.done_row(delivery.id, shelf.number, delivery.fifo, failed=bool(delivery.failures))
+        )
+
+    @staticmethod
+    def _plan_items(plan: Plan, items: Mapping[Place, Item | None]) -> None:
+        if not items:
+            return
+        plan.change_items(items)
+        for place, item in items.items():
+            plan.acts.append(row.item_row(place, item))
+            plan.size += len(item.value) if item else 0
+
+    async def lease(self, step: str, limit: int, now: float) -> Leased:
+        """Lease up to ``limit`` due deliveries of one step."""
+        await trio.lowlevel.checkpoint()
+        shelf = self._shelf(step)
+        ids: list[int] = []
+        for priority in sorted(shelf.priorities, reverse=True):
+            found = self._reader.due(shelf.number, priority, now, limit - len(ids) + 1 + shelf.out)
+            ids += [number for _, number in found if shelf.free(number)]
+            if len(ids) > limit:
+                break
+        deliveries = self._reader.load(step, ids[:limit])
+        for delivery in deliveries:
+            shelf.leased[delivery.id] = delivery
+        shelf.doubt()
+        return Leased(deliveries, more=len(ids) > limit)
+
+    def begin(self, delivery: Delivery) -> None:
+        """Note that a handler is about to be called with a leased delivery."""
+        self._hands.take(delivery.id)
+
+    async def settle(self, delivery: Delivery, outcome: Outcome, now: float) -> None:
+        """End a lease with the outcome of the attempt."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self._leased(delivery)
+        shelf = self._shelf(delivery.step)
+        if isinstance(outcome, GiveBack):
+            self._release(shelf, delivery)
+            return
+        with self._plan() as plan:
+            number, acts = delivery.id, plan.acts
+            match outcome:
+                case Ack():
+                    self._plan_done(plan, delivery)
+                case Retry(due_at, failure):
+                    plan.put_back(shelf, delivery, due_at)
+                    acts += (row.retry_row(number, due_at), row.failure_row(number, failure))
+                case Bury(reason, last):
+                    plan.end(shelf, delivery, dead=1)
+                    if last is not None:
+                        acts.append(row.failure_row(number, last))
+                    acts.append(row.bury_row(number, shelf.number, delivery.fifo, reason, now))
+            await self._do(plan)
+
+    def _leased(self, delivery: Delivery) -> None:
+        if delivery.id not in self._shelf(delivery.step).leased:
+            raise KeyError(f"delivery {delivery.id} is not leased")
+
+    def _release(self, shelf: Shelf, delivery: Delivery) -> None:
+        """Nobody has it in hand any more; the file has had it all the time."""
+        del shelf.leased[delivery.id]
+        self._hands.put_down(delivery.id)
+        shelf.doubt()
+
+    async def cancel(self, message_id: str, now: float) -> int:  # noqa: ARG002 - the contract's
+        """Drop the waiting deliveries of a message."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        try:
+            deliveries = self._reader.of_message(int(message_id, 16))
+        except (ValueError, OverflowError):  # no id of ours
+            deliveries = []
+        cancelled = 0
+        with self._plan() as plan:
+            for number, step, fifo, attempts in deliveries:
+                shelf = self._shelf(step)
+                if shelf.free(number):
+                    cancelled += 1
+                    plan.drop(shelf, number)
+                    plan.acts.append(row.done_row(number, shelf.number, fifo, failed=attempts > 0))
+            await self._do(plan)
+        return cancelled
+
+    # dead letters
+
+    async def redrive(self, ids: Collection[int], now: float) -> Sequence[int]:
+        """Make dead letters due deliveries again."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        found: list[int] = []
+        self._latest = at = max(self._latest, now)
+        with self._plan() as plan:
+            for letter, trigger, fifo in self._reader.dead_letters(ids, None, None, None, 0, None):
+                if letter.id in self._moving:
+                    continue
+                found.append(letter.id)
+                shelf, priority = self._shelf(letter.step), letter.message.priority
+                plan.move_letter(shelf, letter, at)
+                plan.acts.append(
+                    row.redrive_row(letter.id, shelf.number, trigger, fifo, priority, at)
+                )
+            await self._do(plan)
+        return found
+
+    async def discard(self, ids: Collection[int]) -> Sequence[int]:
+        """Forget dead letters."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        found: list[int] = []
+        with self._plan() as plan:
+            for letter, _, _ in self._reader.dead_letters(ids, None, None, None, 0, None):
+                if letter.id not in self._moving:
+                    found.append(letter.id)
+                    plan.move_letter(self._shelf(letter.step), letter, None)
+                    plan.acts.append(row.discard_row(letter.id))
+            await self._do(plan)
+        return found
+
+    def dead_letters(
+        self,
+        *,
+        ids: Collection[int] | None = None,
+        step: str | None = None,
+        topic: str | None = None,
+        died_before: float | None = None,
+        after: int = 0,
+        limit: int | None = None,
+    ) -> Sequence[DeadLetter]:
+        """Tell the dead letters in the order of their ids."""
+        found = self._reader.dead_letters(ids, step, topic, died_before, after, limit)
+        return [letter for letter, _, _ in found]
+
+    # what there is
+
+    def agenda(self, now: float) -> Agenda:
+        """Tell which steps have something due, and when the next other one will have."""
+        due: set[str] = set()
+        following = inf
+        for step, shelf in self._shelves.items():
+            earliest = self._earliest(shelf, now)
+            if earliest <= now:
+                due.add(step)
+            else:
+                following = min(following, earliest)
+        return Agenda(frozenset(due), None if following == inf else following)
+
+    def _earliest(self, shelf: Shelf, now: float) -> float:
+        """When the first delivery that the file has may be leased, if before then exactly."""
+        if not shelf.sure and shelf.earliest <= now:
+            shelf.earliest, shelf.sure = inf, True
+            for priority in shelf.priorities:
+                found = self._reader.due(shelf.number, priority, inf, 1 + shelf.out)
+                free = (due_at for due_at, number in found if shelf.free(number))
+                shelf.note(next(free, inf))
+        return shelf.earliest
+
+    def counts(self, now: float) -> Mapping[str, Counts]:
+        """Tell how many deliveries there are, by step."""
+        found: dict[str, Counts] = {}
+        for step, shelf in self._shelves.items():
+            delayed = 0
+            if shelf.undone > shelf.out:
+                delayed = self._reader.delayed(shelf.number, shelf.priorities, now)
+            found[step] = Counts(
+                waiting=max(0, shelf.undone - shelf.out - delayed),
+                leased=shelf.out,
+                delayed=delayed,
+                dead=shelf.dead,
+            )
+        return found
+
+    def _shelf(self, step: str) -> Shelf:
+        shelf = self._shelves.get(step)
+        if shelf is None:
+            highest = max((each.number for each in self._shelves.values()), default=0)
+            shelf = self._shelves[step] = Shelf(highest + 1)
+        return shelf
+
+    # items
+
+    def read(self, place: Place, now: float) -> Item | None:
+        """Give the item at a place."""
+        return self._items.read(place, now)
+
+    def items(self, space: str, group: str, now: float) -> Mapping[str, Item]:
+        """Give the items of a group by key, in the order of the keys."""
+        return self._items.items(space, group, now)
+
+    def groups(self, space: str, now: float) -> Sequence[str]:
+        """Give the names of the groups that have an item, in order."""
+        return self._items.groups(space, now)
+
+    async def sweep(self, limit: int, now: float) -> Swept:
+        """Remove expired items, and keys that are over their time."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        gone = {
+            place: item
+            for place, item in self._reader.expired(limit, now)
+            if place not in self._ahead
+        }
+        changes = [Change(place, item.value, None) for place, item in gone.items()]
+        with self._plan() as plan:
+            if self._react is not None and changes:
+                for message, routes in self._react(changes, now):
+                    self._plan_message(plan, message, routes, {}, now)
+            self._plan_items(plan, dict.fromkeys(gone))
+            plan.acts.append(row.forget_keys_row(FORGOTTEN_AT_ONCE, now))
+            await self._do(plan)
+        return Swept(changes, self._reader.next_expiry())
+
+    # the way to the disk
+
+    def _plan(self) -> Plan:
+        return Plan(self._ahead, self._keys, self._moving, self._hands)
+
+    async def _do(self, plan: Plan) -> None:
+        if not plan.acts:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            return
+        op: Op[None] = Op(plan.acts, kept=plan.kept, lost=plan.lost)
+        op.size = plan.size
+        self._writer.submit(op)
+        plan.submitted = True
+        await op.wait()
+
+    async def alone(self, call: Callable[[sqlite3.Connection], T]) -> T | None:
+        """Have the writer's thread call something with the connection, between two commits.
+
+        Raises:
+            StoreBroken: it raised.
+        """
+        return await self._writer.do(Op(call=call))
+
+    def _forget_ahead(self) -> None:
+        """A commit failed: what was planned after it, on top of it, fails too."""
+        self._ahead.clear()
+        self._keys.clear()
+
+
+def _make_folder(path: Path) -> None:
+    """Make the store's folder; one that we make keeps itself out of version control."""
+    if path.is_dir():
+        return
+    try:
+        path.mkdir(parents=True)
+        if path.name == ".motia":
+            (path / ".gitignore").write_text("*\n")
+    except OSError as error:
+        raise StoreBroken(f"{path}: the store's folder cannot be made: {error.strerror}") from None

@@ -1,0 +1,265 @@
+"""The one writer: takes everything that waits, commits it as one, and wakes who waited, once."""
+
+from __future__ import annotations
+
+import queue
+import sqlite3
+import threading
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import trio
+
+from motia_trio.errors import Closed, StoreBroken
+from motia_trio.store.sqlite.schema import COLUMNS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ["Op", "Writer", "broken"]
+
+T = TypeVar("T")
+
+WIDTH = len(COLUMNS)
+# so many rows, or bytes of payloads, are committed together at the most
+BATCH_ROWS = 1024
+BATCH_BYTES = 16 * 1024 * 1024
+_NOTHING = (0,) * WIDTH
+
+
+def broken(error: sqlite3.Error) -> StoreBroken:
+    """Tell what SQLite says in the house's words."""
+    words = str(error)
+    if "disk is full" in words:
+        words = "the disk is full"
+    elif "readonly" in words:
+        words = "the file cannot be written: it, or its disk, is read-only"
+    elif "malformed" in words or "not a database" in words:
+        words = "the file is damaged: restore a backup"
+    return StoreBroken(words)
+
+
+class Op(Generic[T]):
+    """Something to be written: rows of ``act``, or a call that wants the connection to itself.
+
+    ``kept`` is called on the Trio thread when it is committed, ``lost`` when it was not.
+    """
+
+    __slots__ = (
+        "call",
+        "epoch",
+        "error",
+        "kept",
+        "lost",
+        "result",
+        "rows",
+        "size",
+        "task",
+        "wanted",
+    )
+
+    def __init__(
+        self,
+        rows: Sequence[tuple[Any, ...]] = (),
+        *,
+        kept: Callable[[Op[T]], None] | None = None,
+        lost: Callable[[], None] | None = None,
+        call: Callable[[sqlite3.Connection], T] | None = None,
+    ) -> None:
+        self.rows = rows
+        self.kept = kept
+        self.lost = lost
+        self.call = call
+        self.epoch = 0
+        self.size = 0
+        self.error: Exception | None = None
+        self.result: T | None = None
+        self.task: trio.lowlevel.Task | None = None
+        #: whether somebody still waits for it
+        self.wanted = True
+
+    async def wait(self) -> T | None:
+        """Wait until it is written, once it was submitted. A checkpoint.
+
+        It happens even if the wait is cancelled.
+
+        Raises:
+            StoreBroken: it was not written.
+        """
+        self.task = trio.lowlevel.current_task()
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            self.task = None
+            self.wanted = False
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abort)
+        if self.error is not None:
+            raise self.error
+        return self.result
+
+
+class Writer:
+    """A thread that owns the writing connection.
+
+    What is planned on the Trio thread relies on everything that was submitted before it. So when a
+    commit fails, everything that was submitted until the Trio thread hears of it fails too: it
+    bears an older ``epoch``. :attr:`on_failure` is called on the Trio thread when it hears of it.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, on_failure: Callable[[], None]) -> None:
+        self._connection = connection
+        self._on_failure = on_failure
+        self._queue: queue.SimpleQueue[Op[Any] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="motia_trio store", daemon=True)
+        self._token = trio.lowlevel.current_trio_token()
+        self._epoch = 0  # the writer's
+        self._planned_epoch = 0  # the Trio thread's
+        self._reason: Exception = StoreBroken("closed")
+        limit = connection.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER)
+        most = min(BATCH_ROWS, limit // WIDTH)
+        self._sizes = [size for size in _sizes() if size <= most]
+        self._sql = {size: _insert(size) for size in self._sizes}
+        self._stopped = False
+        self.batches = 0
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._thread.start()
+
+    async def stop(self) -> None:
+        """Write what was submitted, and end. Shielded: a checkpoint that cannot be cancelled."""
+        self._stopped = True
+        self._queue.put(None)
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(self._thread.join)
+
+    def submit(self, op: Op[Any]) -> None:
+        """Have something written. It takes effect after all that was submitted before.
+
+        Raises:
+            Closed: the writer was stopped.
+        """
+        if self._stopped:
+            raise Closed("the store is closed")
+        op.epoch = self._planned_epoch
+        self._queue.put(op)
+
+    async def do(self, op: Op[T]) -> T | None:
+        """Have something written, and wait until it is. A checkpoint; see :meth:`Op.wait`."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self.submit(op)
+        return await op.wait()
+
+    # on the writer's thread
+
+    def _run(self) -> None:
+        take = self._queue.get
+        waiting: Op[Any] | None = None
+        while True:
+            first = waiting or take()
+            waiting = None
+            if first is None:
+                return
+            batch = [first]
+            ended = False
+            if first.call is None:
+                rows, size = len(first.rows), first.size
+                while rows < BATCH_ROWS and size < BATCH_BYTES:
+                    try:
+                        op = self._queue.get_nowait()
+                    except queue.Empty:
+                        break
+                    if op is None:
+                        ended = True
+                        break
+                    if op.call is not None or rows + len(op.rows) > BATCH_ROWS:
+                        waiting = op
+                        break
+                    batch.append(op)
+                    rows += len(op.rows)
+                    size += op.size
+            self._commit(batch)
+            try:
+                self._token.run_sync_soon(self._finish, batch)
+            except trio.RunFinishedError:
+                return
+            if ended:
+                return
+
+    def _commit(self, batch: list[Op[Any]]) -> None:
+        valid = [op for op in batch if op.epoch == self._epoch]
+        for op in batch:
+            if op.epoch != self._epoch:
+                op.error = self._reason
+        try:
+            if len(valid) == 1 and valid[0].call is not None:
+                valid[0].result = valid[0].call(self._connection)
+            elif valid:
+                self._write([row for op in valid for row in op.rows])
+        except Exception as error:  # noqa: BLE001 - told to everybody whom it concerns
+            reason: Exception = broken(error) if isinstance(error, sqlite3.Error) else error
+            self._fail(valid, reason)
+
+    def _fail(self, ops: list[Op[Any]], reason: Exception) -> None:
+        if self._connection.in_transaction:
+            try:
+                self._connection.execute("ROLLBACK")
+            except sqlite3.Error:
+                pass  # SQLite has rolled back by itself, as it does on a full disk
+        self._epoch += 1
+        self._reason = reason
+        for op in ops:
+            op.error = reason
+
+    def _write(self, rows: list[tuple[Any, ...]]) -> None:
+        """Carry the rows out in one transaction: one statement, if they are not too many."""
+        self.batches += 1
+        most = self._sizes[-1]
+        if len(rows) <= most:
+            self._insert(rows)
+            return
+        self._connection.execute("BEGIN IMMEDIATE")
+        for at in range(0, len(rows), most):
+            self._insert(rows[at : at + most])
+        self._connection.execute("COMMIT")
+
+    def _insert(self, rows: list[tuple[Any, ...]]) -> None:
+        size = next(size for size in self._sizes if size >= len(rows))
+        values: list[Any] = []
+        for row in rows:
+            values += row
+        values += _NOTHING * (size - len(rows))
+        self._connection.execute(self._sql[size], values)
+
+    # on the Trio thread
+
+    def _finish(self, batch: list[Op[Any]]) -> None:
+        failed = False
+        for op in batch:
+            if op.error is None:
+                if op.kept is not None:
+                    op.kept(op)
+            else:
+                failed = True
+        if failed:
+            for op in batch:
+                if op.error is not None and op.lost is not None:
+                    op.lost()
+            if self._planned_epoch != self._epoch:  # all who plan from here on have heard of it
+                self._planned_epoch = self._epoch
+                self._on_failure()
+        for op in batch:
+            if op.task is not None:
+                task, op.task = op.task, None
+                trio.lowlevel.reschedule(task)
+
+
+def _sizes() -> list[int]:
+    """How many rows a statement may have: powers of two, and those in the middle."""
+    powers = [2**n for n in range(11)]
+    return sorted({*powers, *(power * 3 // 2 for power in powers[1:-1])})
+
+
+def _insert(size: int) -> str:
+    row = f"({','.join('?' * WIDTH)})"
+    return f"INSERT INTO act VALUES {','.join([row] * size)}"

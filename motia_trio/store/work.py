@@ -1,0 +1,146 @@
+"""What a store is asked to keep in one step, and what it answers. Pure values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+from attrs import field, frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from motia_trio.messages import Delivery, Message, Route
+    from motia_trio.store.updates import Op
+
+__all__ = [
+    "Change",
+    "Clear",
+    "Committed",
+    "Item",
+    "Mark",
+    "Place",
+    "Put",
+    "Remove",
+    "Seen",
+    "Update",
+    "Work",
+    "Write",
+]
+
+
+@frozen
+class Place:
+    """Where an item is: a ``key`` in a ``group`` of a ``space``.
+
+    The space ``""`` is the state; any other is the stream of that name.
+    """
+
+    space: str
+    group: str
+    key: str
+
+
+@frozen
+class Item:
+    """A value that is kept: JSON, with the ``version`` that every write renews.
+
+    From the wall time ``expires_at`` on it is gone for every reader.
+    """
+
+    value: bytes = field(repr=False)
+    version: int
+    expires_at: float | None = None
+
+    def live(self, now: float) -> bool:
+        """Whether it has not expired."""
+        return self.expires_at is None or now < self.expires_at
+
+
+@frozen
+class Put:
+    """Keep a value at a place, until ``expires_at`` (None: until it is removed)."""
+
+    place: Place
+    value: bytes = field(repr=False)
+    expires_at: float | None = None
+
+
+@frozen
+class Remove:
+    """Remove what is at a place, if anything."""
+
+    place: Place
+
+
+@frozen
+class Update:
+    """Apply operations to the value at a place; its expiry stays. ``limit``: bytes it may have."""
+
+    place: Place
+    ops: Sequence[Op]
+    limit: int
+
+
+@frozen
+class Clear:
+    """Remove every item of a group."""
+
+    space: str
+    group: str
+
+
+Write: TypeAlias = Put | Remove | Update | Clear
+
+Mark: TypeAlias = "int | Mapping[str, int] | frozenset[str]"
+
+
+@frozen
+class Seen:
+    """Something that was read, and how it was: what a transaction relies on.
+
+    With a key, ``mark`` is the item's version (0: nothing there). With a group alone, the versions
+    by key. With neither, the names of the groups.
+    """
+
+    space: str
+    group: str | None
+    key: str | None
+    mark: Mark
+
+
+@frozen
+class Change:
+    """What a write did to one item. ``old`` and ``new`` are JSON, None where there is nothing."""
+
+    place: Place
+    old: bytes | None = field(repr=False)
+    new: bytes | None = field(repr=False)
+
+
+@frozen
+class Work:
+    """Everything that is to be kept together: all of it or nothing.
+
+    ``messages`` come with a route for each step that gets them; ``writes`` take effect in order;
+    ``done`` acknowledges a delivery. ``seen`` must still be so, or nothing is kept.
+    """
+
+    messages: Sequence[tuple[Message, Sequence[Route]]] = ()
+    writes: Sequence[Write] = ()
+    seen: Sequence[Seen] = ()
+    done: Delivery | None = None
+
+
+@frozen
+class Committed:
+    """What was kept.
+
+    ``taken`` are the deliveries that were leased to the caller, in the order of the routes.
+    ``duplicates`` says which messages were not kept because their topic knows their key: the id
+    that was not used, and the id of the message that has the key. ``changes`` are those of the
+    writes, in order.
+    """
+
+    taken: Sequence[Delivery] = ()
+    duplicates: Mapping[str, str] = field(factory=dict)
+    changes: Sequence[Change] = ()
