@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from copy import deepcopy
 from contextlib import asynccontextmanager
 from math import inf
 from types import CoroutineType
@@ -11,23 +12,27 @@ from typing import TYPE_CHECKING, Any
 import trio
 from attrs import evolve
 
+from motia_trio.access import Direct, Transaction
 from motia_trio.actors import Crew, Hand, Mailbox, drive, in_thread
 from motia_trio.context import Context, TriggerInfo
 from motia_trio.data import wrap
 from motia_trio.entries import Ask, Entry, Running, lanes_of
 from motia_trio.errors import (
     Closed,
+    Conflict,
     HandlerFailed,
     HandlerIgnoredCancel,
     Overloaded,
     StepCrashed,
+    StoreBroken,
     TimedOut,
 )
-from motia_trio.events import AskFailed, Refused
+from motia_trio.events import AskFailed, Refused, TransactionRepeated
 from motia_trio.failures import leaves, tell_error
-from motia_trio.messages import new_trace_id
-from motia_trio.router import HOP_LIMIT
-from motia_trio.settling import Settler
+from motia_trio.messages import Delivery, Origin, new_trace_id
+from motia_trio.router import HOP_LIMIT, STATE_TOPIC, STREAM_TOPIC
+from motia_trio.settling import SETTLE_LIMIT, Settler
+from motia_trio.steps import QueueTrigger, StateTrigger, StreamTrigger
 from motia_trio.warden import GRACE
 
 if TYPE_CHECKING:
@@ -35,9 +40,8 @@ if TYPE_CHECKING:
 
     from motia_trio.actors import Life, MailboxStatistics
     from motia_trio.data import Request
-    from motia_trio.messages import Delivery
     from motia_trio.shared import Shared
-    from motia_trio.steps import Handler, Step
+    from motia_trio.steps import Handler, Step, Trigger
 
 __all__ = ["StepActor"]
 
@@ -140,7 +144,20 @@ class StepActor:
     def hand_over(self, delivery: Delivery) -> None:
         """Put a leased delivery into a place that was kept for it."""
         self._shared.activity.enter()
-        self._mailbox.fill("queue", delivery)
+        self._mailbox.fill("queue", delivery, delivery.message.priority)
+
+    async def withdraw(self, message_id: str) -> int:
+        """Drop what waits here of a message, and give how much that is. A checkpoint."""
+        if not self._mailbox.has("queue"):
+            return 0
+        found = self._mailbox.withdraw(
+            "queue", lambda each: isinstance(each, Delivery) and each.message.id == message_id
+        )
+        for entry in found:
+            await self._settler.done(entry)  # type: ignore[arg-type] - no ask is in this lane
+        if found:
+            self._shared.feeder.taken(self.name)
+        return len(found)
 
     def worth_feeding(self) -> bool:
         """Whether the room for deliveries is worth a look into the store."""
@@ -249,13 +266,33 @@ class StepActor:
     async def _work(self, hand: Hand, entry: Entry) -> None:
         """Run the handler once and settle. Raises only for a crash of the actor."""
         self._shared.feeder.taken(self.name)
+        if isinstance(entry, Ask) or not entry.crashes:
+            await self._work_on(hand, entry)
+            return
+        # the process died with it in hand: if it does so again, nothing else is to blame
+        try:
+            await self._shared.suspects.acquire()
+        except trio.Cancelled:
+            await self._release(entry)
+            raise
+        try:
+            await self._work_on(hand, entry)
+        finally:
+            self._shared.suspects.release()
+
+    async def _work_on(self, hand: Hand, entry: Entry) -> None:
         now = trio.current_time()
         ask = entry if isinstance(entry, Ask) else None
-        limits = self.step.triggers[entry.trigger].limits
-        bound = now + limits.timeout if ask is None else ask.deadline
-        running = Running(_trace_of(entry), now, bound, ask)
+        trigger = entry.trigger if ask is not None else self._trigger_of(entry)  # type: ignore[arg-type]
+        bound = now if trigger is None else now + self.step.triggers[trigger].limits.timeout
+        running = Running(
+            _trace_of(entry), now, bound if ask is None else ask.deadline, ask, trigger or 0
+        )
         try:
-            await self._attempt(hand, entry, running)
+            if ask is not None:
+                await self._answer(hand, ask, running)
+            else:
+                await self._deliver(hand, entry, running, known=trigger is not None)  # type: ignore[arg-type]
         except Exception as error:
             if running.settled:
                 raise
@@ -263,39 +300,115 @@ class StepActor:
             # and nobody waits for it for ever
             await self._give_up(entry, running, error)
 
+    def _trigger_of(self, delivery: Delivery) -> int | None:
+        """Which trigger a stored delivery is for: the step may have changed since it was stored."""
+        topic = delivery.message.topic
+        topics = [_topic_of(trigger) for trigger in self.step.triggers]
+        if delivery.trigger < len(topics) and topics[delivery.trigger] == topic:
+            return delivery.trigger
+        return topics.index(topic) if topic in topics else None
+
+    async def _answer(self, hand: Hand, ask: Ask, running: Running) -> None:
+        """Have a request answered."""
+        if ask.reply.given or running.started >= ask.deadline:
+            running.settled = True
+            ask.reply.fail(TimedOut(f"step {self.name!r} was too busy to begin in time"))
+            self._shared.activity.leave()
+            return
+        await self._attempt(hand, ask, running)
+
+    async def _deliver(
+        self, hand: Hand, delivery: Delivery, running: Running, *, known: bool
+    ) -> None:
+        """Make one attempt at a delivery, if it is still worth one."""
+        message, shared = delivery.message, self._shared
+        reason = None
+        if not known:
+            reason = f"the step has no trigger for {message.topic!r} any more"
+        elif message.hops > HOP_LIMIT:
+            reason = f"stopped after a chain of {HOP_LIMIT} hops: a loop?"
+        elif message.expires_at is not None and message.expires_at <= shared.clock.now():
+            late = shared.clock.now() - message.expires_at
+            reason = f"expired {late:.1f} s before its turn came"
+        if reason is not None:
+            running.settled = True
+            await self._settler.bury(delivery, reason)
+            return
+        shared.warden.expect(running.bound)
+        shared.store.begin(delivery)
+        await self._attempt(hand, delivery, running)
+
     async def _attempt(self, hand: Hand, entry: Entry, running: Running) -> None:
-        """Run the handler once, in its bounds, and judge how it ended."""
-        if isinstance(entry, Ask):
-            if entry.reply.given or running.started >= entry.deadline:
-                running.settled = True
-                entry.reply.fail(TimedOut(f"step {self.name!r} was too busy to begin in time"))
-                self._shared.activity.leave()
-                return
-            input, hops = entry.request, 0
-        else:
-            hops = entry.message.hops
-            if hops > HOP_LIMIT:
-                running.settled = True
-                reason = f"stopped after a chain of {HOP_LIMIT} hops: a loop?"
-                await self._settler.bury(entry, reason)
-                return
-            input = wrap(entry.message.data)
-            self._shared.warden.expect(running.bound)
+        """Run the handler in its bounds, and judge how it ended; a transaction until it fits."""
         self._running[hand] = running
+        try:
+            if not self.step.transactional:
+                await self._try(hand, entry, running, None)
+                return
+            contended, times = self._shared.contended, 0
+            while True:
+                transaction = Transaction(self._shared, self._origin_of(entry), self.step)
+                try:
+                    await self._try(hand, entry, running, transaction, alone=times > 0)
+                    return
+                except Conflict as conflict:
+                    times += 1
+                    self._shared.observers.tell(
+                        TransactionRepeated(self.name, running.trace_id, str(conflict), times)
+                    )
+                    running.settled = False
+                    if trio.current_time() >= running.bound:
+                        error = TimedOut(f"{conflict}, {times} times, until its time was up")
+                        await self._fail(entry, running, error, late=True)
+                        return
+                finally:
+                    if contended.statistics().owner is trio.lowlevel.current_task():
+                        contended.release()
+        finally:
+            del self._running[hand]
+
+    def _origin_of(self, entry: Entry) -> Origin:
+        hops = 0 if isinstance(entry, Ask) else entry.message.hops
+        return Origin(_trace_of(entry), hops + 1, self.name)
+
+    async def _try(
+        self,
+        hand: Hand,
+        entry: Entry,
+        running: Running,
+        transaction: Transaction | None,
+        *,
+        alone: bool = False,
+    ) -> None:
+        """Run the handler once, in its bounds, and judge how it ended.
+
+        Raises:
+            Conflict: its transaction cannot be kept, and nothing of it was.
+        """
+        input: Any
+        if isinstance(entry, Ask):
+            # a transaction may have to begin anew, with the request as it was
+            input = entry.request if transaction is None else deepcopy(entry.request)
+        else:
+            input = wrap(entry.message.data)
+        origin = self._origin_of(entry)
         ctx = Context(
             self._shared,
             self.step,
             trace_id=running.trace_id,
             input=input,
-            trigger=self._infos[entry.trigger],
+            trigger=self._infos[running.trigger],
             resources=self._resources,
-            hops=hops,
             thread=not self._handler.is_async,
+            access=transaction or Direct(self._shared, origin, self.step),
         )
         hand.bind(running.bound)
         error: BaseException | None = None
         result: Any = None
         try:
+            if alone:
+                hand.arm()
+                await self._shared.contended.acquire()
             try:
                 result = await self._place(hand, input, ctx)
             finally:
@@ -305,10 +418,7 @@ class StepActor:
         except BaseException as raised:  # noqa: BLE001, ASYNC103 - judged below, by its leaves
             error = raised
         late = hand.unbind()
-        try:
-            await self._judge(entry, running, result, error, late=late)
-        finally:
-            del self._running[hand]
+        await self._judge(entry, running, result, error, transaction, late=late)
 
     async def _place(self, hand: Hand, input: object, ctx: Context) -> Any:
         """Run the handler where it belongs."""
@@ -335,6 +445,7 @@ class StepActor:
         running: Running,
         result: Any,
         error: BaseException | None,
+        transaction: Transaction | None,
         *,
         late: bool,
     ) -> None:
@@ -342,7 +453,7 @@ class StepActor:
         if error is None and (not late or self._limiter is not None):
             # a thread cannot be stopped: what it did in the end, it did
             running.settled = True
-            await self._succeed(entry, result)
+            await self._succeed(entry, running, result, transaction)
             return
         found = leaves(error) if error is not None else []
         ended = [leaf for leaf in found if not isinstance(leaf, Exception)]
@@ -355,7 +466,7 @@ class StepActor:
             await self._release(entry)
             raise error
         if late and not (stubborn or any(isinstance(leaf, SystemExit) for leaf in ended)):
-            bound = self.step.triggers[entry.trigger].limits.timeout
+            bound = self.step.triggers[running.trigger].limits.timeout
             error = TimedOut(
                 f"ran longer than {bound:g} s; raise handler.timeout or split the step"
             )
@@ -369,16 +480,34 @@ class StepActor:
                 f"handler of step {self.name!r} ended its actor: {told.error}"
             ) from error
 
-    async def _succeed(self, entry: Entry, result: Any) -> None:
+    async def _succeed(
+        self, entry: Entry, running: Running, result: Any, transaction: Transaction | None
+    ) -> None:
+        """Answer, or acknowledge, once what the handler did is kept."""
         if isinstance(entry, Ask):
+            if transaction is not None and (error := await self._commit(transaction)):
+                await self._fail(entry, running, error, late=False)
+                return
             entry.reply.set(result)
             self._shared.activity.leave()
         else:
-            await self._settler.done(entry)
+            await self._settler.done(entry, transaction)
         if self._life is not None and self._life.probing:
             self._life.proven()
             if self._crew is not None:
                 self._crew.let(None)
+
+    async def _commit(self, transaction: Transaction) -> Exception | None:
+        """Keep a request's transaction. Gives what kept it from being kept, conflicts aside."""
+        deadline = trio.current_time() + SETTLE_LIMIT
+        try:
+            with trio.CancelScope(shield=True, deadline=deadline) as scope:
+                await transaction.commit()
+        except OSError as error:
+            return error
+        if scope.cancelled_caught:
+            return StoreBroken(f"no answer in {SETTLE_LIMIT:g} s: it may be kept or not")
+        return None
 
     async def _release(self, entry: Entry) -> None:
         """The attempt was ended by us, not by the handler: nothing is counted."""
@@ -434,6 +563,15 @@ class StepActor:
 
 def _trace_of(entry: Entry) -> str:
     return entry.trace_id if isinstance(entry, Ask) else entry.message.trace_id
+
+
+def _topic_of(trigger: Trigger) -> str | None:
+    """The topic of the messages that a trigger gets, None if it gets none."""
+    if isinstance(trigger, QueueTrigger):
+        return trigger.topic
+    if isinstance(trigger, StateTrigger):
+        return STATE_TOPIC
+    return STREAM_TOPIC if isinstance(trigger, StreamTrigger) else None
 
 
 def _is_cancelled() -> bool:

@@ -139,11 +139,8 @@ def _warnings(steps: Sequence[Step]) -> Iterator[str]:
                     "nothing will be stored"
                 )
         for trigger in step.triggers:
-            if trigger.kind not in {"http", "queue"}:
-                yield (
-                    f"{step.source}: its {trigger.kind} trigger will not run: this version has "
-                    "http and queue triggers"
-                )
+            if trigger.kind == "cron":
+                yield f"{step.source}: its cron trigger will not run: this version has no clock"
             schemas = ("body_schema", "query_params", "response_schema", "input_schema")
             given = [name for name in schemas if getattr(trigger, name, None)]
             if given:

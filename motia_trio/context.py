@@ -3,40 +3,35 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import trio
 from attrs import frozen
 
-from motia_trio import codec
+from motia_trio.access import Direct
 from motia_trio.data import alias
 from motia_trio.events import Level, StepLogged
 from motia_trio.failures import tell_error
-from motia_trio.router import Outgoing
+from motia_trio.items import State, Stream, Streams
+from motia_trio.messages import Origin
+from motia_trio.outgoing import ABSENT, outgoing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
+    from datetime import datetime
 
+    from motia_trio.access import Access
     from motia_trio.shared import Shared
     from motia_trio.steps import Step, Trigger
 
-__all__ = ["Call", "Context", "Logger", "TriggerInfo", "outgoing"]
+__all__ = ["Call", "Context", "Logger", "TriggerInfo"]
 
 T = TypeVar("T")
 
-_ABSENT: Any = object()
-_MESSAGE_KEYS = {
-    "topic": "topic",
-    "data": "data",
-    "messageGroupId": "group",
-    "message_group_id": "group",
-    "delaySeconds": "delay",
-    "delay_seconds": "delay",
-}
 _KEPT_CALLS = 64
 # what the contract promises of ctx and this version does not have yet
-_LATER = frozenset({"state", "streams", "match", "ask"})
+_LATER = frozenset({"match", "ask"})
 
 
 @frozen
@@ -61,63 +56,6 @@ class TriggerInfo:
             topic=getattr(trigger, "topic", None),
             expression=getattr(trigger, "expression", None),
         )
-
-
-def outgoing(
-    topic: object,
-    data: object = _ABSENT,
-    *,
-    group: str | None = None,
-    delay: float | None = None,
-) -> list[Outgoing]:
-    """Make what is to be published of any of the forms that ``enqueue`` takes.
-
-    ``(topic, data)``, ``({"topic": …, "data": …})`` or a list of the latter. ``delay`` in seconds.
-
-    Raises:
-        TypeError, ValueError: a form, a key or a value that does not fit.
-        NotEncodable: the data has no JSON form.
-    """
-    if isinstance(topic, str):
-        return [_one(topic, None if data is _ABSENT else data, group, delay)]
-    if data is not _ABSENT or group is not None or delay is not None:
-        raise TypeError("enqueue(message) takes no more arguments; they are keys of the message")
-    messages = topic if isinstance(topic, Sequence) else [topic]
-    return [_of_mapping(message) for message in messages]
-
-
-def _of_mapping(message: object) -> Outgoing:
-    if not isinstance(message, Mapping):
-        raise TypeError(
-            f"enqueue takes {{'topic': …, 'data': …}} or (topic, data), not {message!r:.80}"
-        )
-    fields: dict[str, Any] = {}
-    for key, value in message.items():
-        if key not in _MESSAGE_KEYS:
-            raise ValueError(
-                f"enqueue does not know the key {key!r}; it knows topic, data, messageGroupId "
-                "and delaySeconds"
-            )
-        fields[_MESSAGE_KEYS[key]] = value
-    if "topic" not in fields:
-        raise ValueError(f"enqueue needs a topic: {message!r:.80}")
-    return _one(fields["topic"], fields.get("data"), fields.get("group"), fields.get("delay"))
-
-
-def _one(topic: object, data: object, group: object, delay: object) -> Outgoing:
-    if not isinstance(topic, str) or not topic:
-        raise ValueError(f"a topic is a non-empty string, not {topic!r}")
-    if group is not None and not isinstance(group, str):
-        raise ValueError(f"messageGroupId is a string, not {group!r}")
-    if delay is not None:
-        number = isinstance(delay, (int, float)) and not isinstance(delay, bool)
-        if not number or not 0 <= delay < float("inf"):  # type: ignore[operator]
-            raise ValueError(f"delaySeconds is a number of seconds from 0, not {delay!r}")
-        try:
-            delay = float(delay)  # type: ignore[arg-type]
-        except OverflowError:
-            raise ValueError("delaySeconds is more than there is time") from None
-    return Outgoing(topic, codec.encode(data), group, delay)
 
 
 class Call(Generic[T]):
@@ -223,11 +161,12 @@ class Context:
         resources: Any = None,
         hops: int = 0,
         thread: bool = False,
+        access: Access | None = None,
     ) -> None:
         self._shared = shared
         self._step = step
-        self._hops = hops
         self._thread = thread
+        self._access = access or Direct(shared, Origin(trace_id, hops + 1, step.name), step)
         self._input = input
         self._calls: list[Call[Any]] = []
         self._logger: Logger | None = None
@@ -246,8 +185,9 @@ class Context:
         if name in _LATER:
             raise AttributeError(f"ctx.{name} is not in this version of motia_trio", name=name)
         raise AttributeError(
-            f"ctx has no {name!r}; it has enqueue, emit, logger, trace_id, trigger, get_data(), "
-            "is_http(), is_queue(), is_cron(), is_state(), is_stream(), flows, resources",
+            f"ctx has no {name!r}; it has enqueue, emit, state, streams, logger, trace_id, "
+            "trigger, get_data(), is_http(), is_queue(), is_cron(), is_state(), is_stream(), "
+            "flows, resources",
             name=name,
             obj=self,
         )
@@ -264,34 +204,63 @@ class Context:
         """The flows of the step."""
         return self._step.flows
 
+    @property
+    def state(self) -> State:
+        """The state of the project."""
+        return State("", self._access, self, **self._manner())
+
+    @property
+    def streams(self) -> Streams:
+        """The streams: ``ctx.streams.chat``, or ``ctx.streams["chat"]``."""
+        return Streams(lambda name: Stream(name, self._access, self, **self._manner()))
+
+    def _manner(self) -> dict[str, Any]:
+        shared = self._shared
+        return {
+            "now": shared.clock.now,
+            "limit": shared.message_limit,
+            "first_dialect": self._step.dialect == 1,
+        }
+
     def enqueue(
         self,
         topic: Any,
-        data: Any = _ABSENT,
+        data: Any = ABSENT,
         *,
         group: str | None = None,
         delay: float | None = None,
+        at: datetime | None = None,
+        key: str | None = None,
+        priority: int | None = None,
+        expires: float | datetime | None = None,
     ) -> Any:
         """Publish ``({"topic", "data", …})``, ``(topic, data)``, or a list of the former.
 
-        Gives the message id (a list of them for a list) once the messages are kept. ``delay`` is
-        in seconds; ``group`` is the group within which a fifo queue keeps the order.
+        Gives the message id (a list of them for a list) once the messages are kept; in a
+        transactional step, the id that it will have.
+
+        ``group``: within it a fifo queue keeps the order. ``delay``: seconds until it is due;
+        ``at``: the time, with a timezone. ``key``: the topic keeps one message of a key for a day,
+        and another enqueue gives the id of that one. ``priority``: from -10 to 10, higher first.
+        ``expires``: seconds, or a time with a timezone, after which it is a dead letter, not work.
 
         Raises:
             TypeError, ValueError: a form, a key or a value that does not fit.
             NotEncodable: the data has no JSON form; the error names the path.
             MessageTooLarge: the data is over ``message_limit``.
+            StoreBroken: it could not be kept.
         """
-        batch = outgoing(topic, data, group=group, delay=delay)
+        batch = outgoing(
+            topic, data, group=group, delay=delay, at=at, key=key, priority=priority,
+            expires=expires,
+        )  # fmt: skip
         single = isinstance(topic, (str, Mapping))
 
         async def publish() -> str | list[str]:
-            ids = await self._shared.router.publish(
-                batch, trace_id=self.trace_id, sender=self._step, hops=self._hops + 1
-            )
+            ids = await self._access.publish(batch)
             return ids[0] if single else ids
 
-        return self._do(publish)
+        return self.do(publish)
 
     emit = enqueue
 
@@ -326,8 +295,13 @@ class Context:
     def _is(self, kind: str) -> bool:
         return self.trigger is not None and self.trigger.type == kind
 
-    def _do(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T | Call[T]:
-        """Do it now in a thread; give something to await elsewhere."""
+    @property
+    def in_thread(self) -> bool:
+        """Whether the handler runs in a thread, where calls do their work. The runtime's."""
+        return self._thread
+
+    def do(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T | Call[T]:
+        """Do it now in a thread; give something to await elsewhere. The runtime's."""
         if self._thread:
             return trio.from_thread.run(make)
         call = Call(make)

@@ -8,7 +8,7 @@ from attrs import define, field
 
 from motia_trio.actors import Lane, Reply
 from motia_trio.messages import Delivery
-from motia_trio.steps import HttpTrigger, QueueTrigger
+from motia_trio.steps import HttpTrigger, QueueTrigger, StateTrigger, StreamTrigger
 
 if TYPE_CHECKING:
     from motia_trio.data import Request
@@ -33,12 +33,16 @@ Entry: TypeAlias = Delivery | Ask
 
 @define(eq=False)
 class Running:
-    """One attempt in hand: ``started`` and ``bound`` (when it is cancelled) are Trio times."""
+    """One attempt in hand: ``started`` and ``bound`` (when it is cancelled) are Trio times.
+
+    ``trigger`` is the index of the step's trigger that it is for.
+    """
 
     trace_id: str
     started: float
     bound: float
     ask: Ask | None
+    trigger: int = 0
     told_again_at: float = 0.0
     settled: bool = False
 
@@ -50,7 +54,8 @@ def lanes_of(step: Step, capacity: int) -> dict[str, Lane]:
     request cannot.
     """
     http = [t.limits.concurrency for t in step.triggers if isinstance(t, HttpTrigger)]
-    queues = [t.limits.concurrency for t in step.triggers if isinstance(t, QueueTrigger)]
+    stored = (QueueTrigger, StateTrigger, StreamTrigger)
+    queues = [t.limits.concurrency for t in step.triggers if isinstance(t, stored)]
     lanes: dict[str, Lane] = {}
     if http:
         lanes["http"] = Lane(limit=max(http), share=capacity)

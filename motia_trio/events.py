@@ -30,8 +30,10 @@ __all__ = [
     "RequestAnswered",
     "StepLogged",
     "StoreFailed",
+    "StoreRecovered",
     "TopicUnheard",
     "TopicUnlisted",
+    "TransactionRepeated",
 ]
 
 Level = Literal["debug", "info", "warning", "error"]
@@ -188,12 +190,36 @@ class TopicUnheard:
 
 @frozen
 class StoreFailed:
-    """The store refused to settle a delivery; it will be delivered again."""
+    """The store could not keep something: how a delivery ended, or that items have expired.
+
+    It is tried again until it is kept or the runtime ends; told once for each. A delivery whose end
+    was never kept is delivered again when the store is opened the next time.
+    """
+
+    step: str | None
+    trace_id: str | None
+    message_id: str | None
+    error: str
+
+
+@frozen
+class StoreRecovered:
+    """The store has kept what it could not keep before, after ``seconds``."""
 
     step: str
     trace_id: str
     message_id: str
-    error: str
+    seconds: float
+
+
+@frozen
+class TransactionRepeated:
+    """A transactional step ran again: another had changed what it read before it could commit."""
+
+    step: str
+    trace_id: str
+    reason: str
+    times: int
 
 
 Event: TypeAlias = (
@@ -212,6 +238,8 @@ Event: TypeAlias = (
     | TopicUnlisted
     | TopicUnheard
     | StoreFailed
+    | StoreRecovered
+    | TransactionRepeated
 )
 
 

@@ -50,7 +50,8 @@ class Feeder:
 
     def look(self, step: str) -> None:
         """Look into the store soon, if this step's mailbox has room worth a look."""
-        if self._actors[step].worth_feeding():
+        actor = self._actors.get(step)  # a step that the store knows may not be loaded
+        if actor is not None and actor.worth_feeding():
             self._wake.set()
 
     async def run(self) -> None:

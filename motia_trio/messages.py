@@ -20,6 +20,7 @@ __all__ = [
     "Failure",
     "GiveBack",
     "Message",
+    "Origin",
     "Outcome",
     "Retry",
     "Route",
@@ -56,6 +57,15 @@ class Message:
     def data(self) -> Any:
         """The payload, decoded anew at each reading."""
         return codec.decode(self.payload)
+
+
+@frozen
+class Origin:
+    """What brought a message or a change about: the trace, how many hops from its start, a step."""
+
+    trace_id: str
+    hops: int = 0
+    sender: str | None = None
 
 
 @frozen

@@ -1,41 +1,41 @@
-"""From a topic to the steps that listen: one message, a delivery for each of them."""
+"""From a topic, or a change, to the steps that listen: one message, a delivery for each of them."""
 
 from __future__ import annotations
 
-import uuid
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import trio
 from attrs import frozen
 
+from motia_trio import codec
 from motia_trio.errors import MessageTooLarge
 from motia_trio.events import TopicUnheard, TopicUnlisted
-from motia_trio.messages import Message, Route
-from motia_trio.steps import QueueTrigger
+from motia_trio.messages import Message, Origin, Route, new_trace_id
+from motia_trio.steps import QueueTrigger, StateTrigger, StreamTrigger
+from motia_trio.store import KEY_LIFETIME, Work
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from motia_trio.actor import StepActor
+    from motia_trio.messages import Delivery
+    from motia_trio.outgoing import Outgoing
     from motia_trio.shared import Shared
     from motia_trio.steps import Step
+    from motia_trio.store import Change, Committed
 
-__all__ = ["HOP_LIMIT", "Outgoing", "Router"]
+__all__ = ["HOP_LIMIT", "STATE_TOPIC", "STREAM_TOPIC", "Bundle", "Router"]
 
 # motia-contract §8: a chain of triggers longer than this is stopped
 HOP_LIMIT = 50
 # names of topics that are kept to tell of each once; whoever makes topics up must not fill memory
 NAMES_KEPT = 1000
+# what the messages that follow from changes have for a topic
+STATE_TOPIC = "(state)"
+STREAM_TOPIC = "(stream)"
 
-
-@frozen
-class Outgoing:
-    """What somebody wants to publish. ``delay`` is in seconds; None leaves it to the queue."""
-
-    topic: str
-    payload: bytes
-    group: str | None = None
-    delay: float | None = None
+Bundle = tuple[Message, list[Route]]
 
 
 @frozen
@@ -46,12 +46,29 @@ class _Subscriber:
     delay: float
 
 
+@frozen
+class _Watcher:
+    step: str
+    index: int
+    trigger: StateTrigger | StreamTrigger
+
+    def sees(self, change: Change) -> bool:
+        """Whether a change passes the trigger's filters."""
+        trigger, place = self.trigger, change.place
+        if isinstance(trigger, StateTrigger):
+            fits, key = place.space == "", trigger.key
+        else:
+            fits, key = place.space == trigger.stream_name, trigger.item_id
+        return fits and trigger.group_id in {None, place.group} and key in {None, place.key}
+
+
 class Router:
     """Knows who listens to what, and hands messages over in memory where there is room."""
 
     def __init__(self, shared: Shared, actors: Sequence[StepActor]) -> None:
         self._shared = shared
         self._subscribers: dict[str, list[_Subscriber]] = {}
+        self._watchers: list[_Watcher] = []
         self._actors = {actor.name: actor for actor in actors}
         self._told: set[tuple[str, str]] = set()
         self.unheard: Counter[str] = Counter()
@@ -65,22 +82,20 @@ class Router:
                     self._subscribers.setdefault(trigger.topic, []).append(
                         _Subscriber(actor, index, trigger.limits.fifo, trigger.limits.delay)
                     )
+                elif isinstance(trigger, (StateTrigger, StreamTrigger)):
+                    self._watchers.append(_Watcher(actor.name, index, trigger))
 
     def listens(self, topic: str) -> bool:
         """Whether any step listens to a topic."""
         return topic in self._subscribers
 
     async def publish(
-        self,
-        batch: Sequence[Outgoing],
-        *,
-        trace_id: str,
-        sender: Step | None = None,
-        hops: int = 0,
+        self, batch: Sequence[Outgoing], origin: Origin, sender: Step | None = None
     ) -> list[str]:
         """Keep the messages and give their ids, once they are as durable as the store makes them.
 
-        All of the batch or, if it raises, none of it. A checkpoint.
+        All of the batch or, if it raises, none of it. A message whose topic knows its key gives the
+        id of the message that has it. A checkpoint.
 
         Raises:
             MessageTooLarge: a payload is over ``message_limit`` bytes.
@@ -88,7 +103,39 @@ class Router:
         """
         shared = self._shared
         now = shared.clock.now()
-        entries: list[tuple[Message, list[Route]]] = []
+        ids, bundles = self.address(batch, origin, sender, now)
+        if not bundles:
+            await trio.lowlevel.checkpoint()
+            return ids
+        places: dict[str, int] = {}
+        shared.activity.enter()
+        try:
+            self._reserve(bundles, now, places)
+            committed = await shared.store.commit(Work(messages=bundles), now)
+            for delivery in committed.taken:
+                places[delivery.step] -= 1
+                self._actors[delivery.step].hand_over(delivery)
+        finally:
+            for name, unused in places.items():
+                self._actors[name].free(unused)
+            shared.activity.leave()
+        self.tell_feeder(bundles, now, committed)
+        if any(message.key is not None for message, _ in bundles):
+            shared.sweeper.expect(now + KEY_LIFETIME)
+        duplicates = committed.duplicates
+        return [duplicates.get(each, each) for each in ids] if duplicates else ids
+
+    def address(
+        self, batch: Sequence[Outgoing], origin: Origin, sender: Step | None, now: float
+    ) -> tuple[list[str], list[Bundle]]:
+        """Give the messages ids, and routes to the steps that listen.
+
+        Gives the ids of all, and the messages that somebody listens to.
+
+        Raises:
+            MessageTooLarge: a payload is over ``message_limit`` bytes.
+        """
+        shared = self._shared
         for outgoing in batch:
             if len(outgoing.payload) > shared.message_limit:
                 raise MessageTooLarge(
@@ -97,68 +144,101 @@ class Router:
                     "elsewhere and send where it is"
                 )
         ids: list[str] = []
-        places: dict[str, int] = {}
-        shared.activity.enter()
-        try:
-            for outgoing in batch:
-                message = Message(
-                    id=uuid.uuid4().hex,
-                    topic=outgoing.topic,
-                    payload=outgoing.payload,
-                    trace_id=trace_id,
-                    created_at=now,
-                    sender=sender.name if sender else None,
-                    group=outgoing.group,
-                    hops=hops,
-                )
-                ids.append(message.id)
+        bundles: list[Bundle] = []
+        for outgoing in batch:
+            message = Message(
+                id=shared.store.new_id(now),
+                topic=outgoing.topic,
+                payload=outgoing.payload,
+                trace_id=origin.trace_id,
+                created_at=now,
+                sender=origin.sender,
+                group=outgoing.group,
+                hops=origin.hops,
+                priority=outgoing.priority,
+                expires_at=outgoing.ends_at(now),
+                key=outgoing.key,
+            )
+            ids.append(message.id)
+            if sender is not None:
                 self._check_listed(sender, outgoing.topic)
-                subscribers = self._subscribers.get(outgoing.topic)
-                if subscribers is None:
-                    self._tell_unheard(outgoing.topic, sender, trace_id)
-                    continue
-                entries.append(
-                    (message, [self._route(s, outgoing, now, places) for s in subscribers])
-                )
-            for delivery in await shared.store.append(entries, now) if entries else ():
-                places[delivery.step] -= 1
-                self._actors[delivery.step].hand_over(delivery)
-        finally:
-            for name, unused in places.items():
-                self._actors[name].free(unused)
-            shared.activity.leave()
-        self._tell_feeder(entries, now, places)
-        return ids
+            subscribers = self._subscribers.get(outgoing.topic)
+            if subscribers is None:
+                self._tell_unheard(outgoing.topic, sender, origin.trace_id)
+                continue
+            routes = [_route(subscriber, outgoing, now) for subscriber in subscribers]
+            bundles.append((message, routes))
+        return ids, bundles
 
-    def _route(
-        self, subscriber: _Subscriber, outgoing: Outgoing, now: float, taken: dict[str, int]
-    ) -> Route:
-        delay = subscriber.delay if outgoing.delay is None else outgoing.delay
-        actor = subscriber.actor
-        take = delay <= 0 and actor.reserve()
-        if take:
-            taken[actor.name] = taken.get(actor.name, 0) + 1
-        return Route(
-            step=actor.name,
-            trigger=subscriber.trigger,
-            due_at=now + max(0.0, delay),
-            fifo=(outgoing.group or "") if subscriber.fifo else None,
-            take=take,
-        )
+    def _reserve(self, bundles: list[Bundle], now: float, places: dict[str, int]) -> None:
+        """Ask the store to hand over at once what is due and has a place in its mailbox."""
+        for _, routes in bundles:
+            for index, route in enumerate(routes):
+                if route.due_at <= now and self._actors[route.step].reserve():
+                    places[route.step] = places.get(route.step, 0) + 1
+                    routes[index] = Route(
+                        route.step, route.trigger, route.due_at, route.fifo, take=True
+                    )
 
-    def _tell_feeder(
-        self, entries: list[tuple[Message, list[Route]]], now: float, places: dict[str, int]
+    def tell_feeder(
+        self, bundles: Sequence[Bundle], now: float, committed: Committed | None = None
     ) -> None:
         """Tell what waits in the store. The feeder looks for room, so free that before."""
-        for _, routes in entries:
+        feeder = self._shared.feeder
+        taken: Sequence[Delivery] = committed.taken if committed is not None else ()
+        if len(taken) == sum(len(routes) for _, routes in bundles):
+            return
+        mine = {(delivery.message.id, delivery.step) for delivery in taken}
+        for message, routes in bundles:
             for route in routes:
                 if route.due_at > now:
-                    self._shared.feeder.due_later(route.due_at)
-                elif not route.take or places[route.step]:
-                    self._shared.feeder.stored(route.step)
+                    feeder.due_later(route.due_at)
+                elif (message.id, route.step) not in mine:
+                    feeder.stored(route.step)
 
-    def _check_listed(self, sender: Step | None, topic: str) -> None:
-        if sender is None or topic in sender.topics or (sender.name, topic) in self._told:
+    # changes
+
+    def react(
+        self, changes: Sequence[Change], origin: Origin | None, now: float
+    ) -> Sequence[Bundle]:
+        """Give the messages that follow from changes, with a route each: what the store asks."""
+        if not self._watchers:
+            return ()
+        origin = origin or Origin(new_trace_id())
+        bundles: list[Bundle] = []
+        for change in changes:
+            place = change.place
+            routes = [
+                Route(
+                    each.step, each.index, now, fifo=f"{len(place.group)}:{place.group}{place.key}"
+                )
+                for each in self._watchers
+                if each.sees(change)
+            ]
+            if routes:
+                message = Message(
+                    id=self._shared.store.new_id(now),
+                    topic=STREAM_TOPIC if place.space else STATE_TOPIC,
+                    payload=_payload(change, now),
+                    trace_id=origin.trace_id,
+                    created_at=now,
+                    sender=origin.sender,
+                    hops=origin.hops + 1,
+                )
+                bundles.append((message, routes))
+        return bundles
+
+    def tell_changes(self, changes: Sequence[Change]) -> None:
+        """Tell the feeder of the messages that followed from changes, once they are kept."""
+        for change in changes:
+            for watcher in self._watchers:
+                if watcher.sees(change):
+                    self._shared.feeder.stored(watcher.step)
+
+    # what is told
+
+    def _check_listed(self, sender: Step, topic: str) -> None:
+        if topic in sender.topics or (sender.name, topic) in self._told:
             return
         if len(self._told) >= NAMES_KEPT:
             return
@@ -173,3 +253,32 @@ class Router:
             self._shared.observers.tell(
                 TopicUnheard(topic, sender.name if sender else None, trace_id)
             )
+
+
+def _route(subscriber: _Subscriber, outgoing: Outgoing, now: float) -> Route:
+    return Route(
+        step=subscriber.actor.name,
+        trigger=subscriber.trigger,
+        due_at=outgoing.due_at(now, subscriber.delay),
+        fifo=(outgoing.group or "") if subscriber.fifo else None,
+    )
+
+
+def _payload(change: Change, now: float) -> bytes:
+    """What a handler is given of a change. Source: motia-contract §6 and §7."""
+    place = change.place
+    old, new = (raw if raw is not None else b"null" for raw in (change.old, change.new))
+    group, key = codec.encode(place.group), codec.encode(place.key)
+    if not place.space:
+        return b'{"type":"state","group_id":%b,"item_id":%b,"old_value":%b,"new_value":%b}' % (
+            group, key, old, new,
+        )  # fmt: skip
+    if change.new is None:
+        kind, data = b"delete", old
+    else:
+        kind, data = (b"create" if change.old is None else b"update"), new
+    return (
+        b'{"type":"stream","timestamp":%d,"stream_name":%b,"group_id":%b,"id":%b,'
+        b'"event":{"type":"%b","data":%b}}'
+        % (int(now * 1000), codec.encode(place.space), group, key, kind, data)
+    )

@@ -1,13 +1,14 @@
-"""The core on one page: store ⊃ feeder and warden ⊃ supervisor ⊃ whatever is opened inside."""
+"""The core on one page: store ⊃ feeder, warden, sweeper ⊃ supervisor ⊃ what is opened inside."""
 
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
 from attrs import frozen
 
+from motia_trio.access import Direct
 from motia_trio.actor import StepActor
 from motia_trio.actors import (
     ChildState,
@@ -15,7 +16,7 @@ from motia_trio.actors import (
     Supervisor,
     WallClock,
 )
-from motia_trio.context import outgoing
+from motia_trio.dead_letters import DeadLetters
 from motia_trio.errors import Closed
 from motia_trio.events import (
     ActorCrashed,
@@ -27,24 +28,29 @@ from motia_trio.events import (
 )
 from motia_trio.failures import tell_error
 from motia_trio.feeder import Feeder
-from motia_trio.messages import new_trace_id
+from motia_trio.items import State, Stream, Streams
+from motia_trio.messages import Origin, new_trace_id
+from motia_trio.outgoing import outgoing
 from motia_trio.router import Router
 from motia_trio.shared import Shared
 from motia_trio.store import Counts, store_at
+from motia_trio.sweeper import Sweeper
 from motia_trio.warden import GRACE, Warden
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+    from datetime import datetime
 
     from motia_trio.app import App
     from motia_trio.data import Request
     from motia_trio.events import Observer
-    from motia_trio.messages import DeadLetter
     from motia_trio.policies import RestartPolicy
     from motia_trio.settings import Settings
     from motia_trio.store import Store
 
-__all__ = ["ActorNode", "DeadLetters", "Runtime", "Tree"]
+__all__ = ["ActorNode", "Runtime", "Tree"]
+
+T = TypeVar("T")
 
 # seconds for giving leases back when the scope is left
 FLUSH_LIMIT = 10.0
@@ -87,24 +93,20 @@ class Tree:
         raise KeyError(f"{name}; there are: {', '.join(actor.name for actor in self.actors)}")
 
 
-class DeadLetters:
-    """The deliveries that were given up."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    def list(self, *, step: str | None = None, topic: str | None = None) -> Sequence[DeadLetter]:
-        """Tell them, oldest first, of one step or topic or of all."""
-        return self._store.dead_letters(step=step, topic=topic)
-
-
 class Runtime:
     """Runs the steps of an app. Made by :func:`motia_trio.open_runtime`."""
 
     def __init__(
-        self, app: App, settings: Settings, observers: Sequence[Observer], policy: RestartPolicy
+        self,
+        app: App,
+        settings: Settings,
+        observers: Sequence[Observer],
+        policy: RestartPolicy,
+        *,
+        idle: bool = False,
     ) -> None:
         self.app = app
+        self._idle = idle
         self.settings = settings
         self._observers = Observers(observers)
         self._policy = policy
@@ -122,17 +124,20 @@ class Runtime:
         Left in order, what is in hand is finished within ``shutdown_timeout`` seconds and the rest
         given back; left by an error or a cancellation, what is in hand is cancelled and given back.
         """
-        store = store_at(self.settings.store)
-        async with store.opened():
-            self._assemble(store)
+        settings = self.settings
+        store = store_at(settings.store, self.app.root, settings.synchronous)
+        self._assemble(store)
+        shared = self._shared
+        async with store.opened(shared.clock.now(), shared.router.react):
             try:
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._shared.feeder.run)
-                    nursery.start_soon(self._shared.warden.run)
                     await nursery.start(self._supervise)
                     self._state = "running"
-                    for warning in self.app.warnings:
-                        self._observers.tell(AppWarned(warning))
+                    self._warn()
+                    if not self._idle:
+                        nursery.start_soon(shared.feeder.run)
+                        nursery.start_soon(shared.warden.run)
+                        nursery.start_soon(shared.sweeper.run)
                     yield
                     await self.begin_stop()
                     await self._stop()
@@ -142,6 +147,22 @@ class Runtime:
                 with trio.CancelScope(shield=True, deadline=trio.current_time() + FLUSH_LIMIT):
                     for actor in self._actors.values():
                         await actor.give_back(Closed("the service is stopping"))
+
+    def _warn(self) -> None:
+        """Tell what should be looked at, of the app and of what the store has for it."""
+        for warning in self.app.warnings:
+            self._observers.tell(AppWarned(warning))
+        if self._idle:
+            return
+        for step, counts in self._shared.store.counts(self._shared.clock.now()).items():
+            number = counts.waiting + counts.delayed
+            if number and step not in self._actors:
+                self._observers.tell(
+                    AppWarned(
+                        f"{number} messages wait in the store for step {step!r}, which is not "
+                        "loaded: they wait on until it is"
+                    )
+                )
 
     def _assemble(self, store: Store) -> None:
         shared = Shared(
@@ -160,6 +181,7 @@ class Runtime:
         actors = list(self._actors.values())
         shared.router = Router(shared, actors)
         shared.feeder = Feeder(shared, self._actors)
+        shared.sweeper = Sweeper(shared)
         shared.warden = Warden(shared, actors)
         self._shared = shared
         self._supervisor = Supervisor(
@@ -174,7 +196,11 @@ class Runtime:
         """Run the actors, in a scope that holds nothing else: it is cancelled before the edges."""
         async with trio.open_nursery() as nursery:
             self._scope = nursery.cancel_scope
-            self._supervisor.start(self._actors.values(), nursery)
+            if self._idle:
+                for actor in self._actors.values():
+                    actor.stop()
+            else:
+                self._supervisor.start(self._actors.values(), nursery)
             task_status.started()
         self._ended.set()
 
@@ -206,21 +232,44 @@ class Runtime:
         *,
         group: str | None = None,
         delay: float | None = None,
+        at: datetime | None = None,
+        key: str | None = None,
+        priority: int | None = None,
+        expires: float | datetime | None = None,
         trace_id: str | None = None,
     ) -> str:
         """Publish a message and give its id, once it is as durable as the store makes it.
 
-        ``delay`` is in seconds; ``group`` is the group within which a fifo queue keeps the order.
-        A checkpoint.
+        The options are those of ``ctx.enqueue``: ``delay`` and ``expires`` are in seconds, ``at``
+        (and ``expires`` too) a datetime with a timezone. A checkpoint.
 
         Raises:
             Closed: outside of the runtime's scope.
-            TypeError, ValueError, NotEncodable, MessageTooLarge: as ``ctx.enqueue`` does.
+            TypeError, ValueError, NotEncodable, MessageTooLarge, StoreBroken: as ``ctx.enqueue``
+                does.
         """
         self._check_open()
-        batch = outgoing(topic, data, group=group, delay=delay)
-        ids = await self._shared.router.publish(batch, trace_id=trace_id or new_trace_id())
-        return ids[0]
+        batch = outgoing(
+            topic, data, group=group, delay=delay, at=at, key=key, priority=priority,
+            expires=expires,
+        )  # fmt: skip
+        return (await self._shared.router.publish(batch, Origin(trace_id or new_trace_id())))[0]
+
+    async def cancel(self, message_id: str) -> int:
+        """Drop the deliveries of a message that no handler has in hand, and give how many.
+
+        Those that wait for another attempt are dropped too. 0: there are none (any more), or
+        handlers have them all. A checkpoint.
+
+        Raises:
+            Closed: outside of the runtime's scope.
+            StoreBroken: the store could not keep it; some may have been dropped.
+        """
+        self._check_open()
+        dropped = await self._shared.store.cancel(message_id, self._shared.clock.now())
+        for actor in self._actors.values():
+            dropped += await actor.withdraw(message_id)
+        return dropped
 
     async def request(self, step: str, trigger: int, request: Request, trace_id: str) -> Any:
         """Have a step's handler answer a request: what an edge calls. A checkpoint.
@@ -246,7 +295,7 @@ class Runtime:
         """Tell how every actor is, now."""
         if self._state == "new":
             raise Closed("the runtime is not running; use it inside `async with open_runtime(app)`")
-        counts = self._shared.store.counts()
+        counts = self._shared.store.counts(self._shared.clock.now())
         now = trio.current_time()
         nodes = []
         for child in self._supervisor.statistics():
@@ -275,9 +324,32 @@ class Runtime:
         )
 
     @property
+    def state(self) -> State:
+        """The state of the project, as ``ctx.state`` is."""
+        return State("", self._direct(), _ASIDE, **self._manner())
+
+    @property
+    def streams(self) -> Streams:
+        """The streams, as ``ctx.streams`` is."""
+        return Streams(lambda name: Stream(name, self._direct(), _ASIDE, **self._manner()))
+
+    def _direct(self) -> Direct:
+        self._check_open()
+        return Direct(self._shared, Origin(new_trace_id()))
+
+    def _manner(self) -> dict[str, Any]:
+        return {"now": self._shared.clock.now, "limit": self.settings.message_limit}
+
+    @property
     def dead_letters(self) -> DeadLetters:
         """The deliveries that were given up."""
-        return DeadLetters(self._shared.store)
+        self._check_open()
+        return DeadLetters(self._shared)
+
+    @property
+    def store(self) -> Store:
+        """Where it all is kept."""
+        return self._shared.store
 
     @property
     def observers(self) -> Observers:
@@ -287,6 +359,18 @@ class Runtime:
     def _check_open(self) -> None:
         if self._state not in {"running", "stopping"}:
             raise Closed("the runtime is not running; use it inside `async with open_runtime(app)`")
+
+
+class _Aside:
+    """Calls that come from the program itself, on the Trio thread."""
+
+    in_thread = False
+
+    def do(self, make: Callable[[], Coroutine[Any, Any, T]]) -> Coroutine[Any, Any, T]:
+        return make()
+
+
+_ASIDE = _Aside()
 
 
 class _Listener:

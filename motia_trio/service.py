@@ -46,13 +46,15 @@ async def open_runtime(
     http: str | None = None,
     observers: Sequence[Observer] | None = None,
     restarts: RestartPolicy | None = None,
+    idle: bool = False,
     **settings: Any,
 ) -> AsyncIterator[Service]:
     """Run an app for the length of a scope.
 
     ``http="127.0.0.1:0"`` serves the HTTP triggers there (port 0: a free one). ``observers`` are
     told what happens; without them it goes to the standard library's logger ``motia_trio``.
-    ``restarts`` decides about crashed actors. ``settings`` go over those of the app.
+    ``restarts`` decides about crashed actors. ``settings`` go over those of the app. With ``idle``
+    no step runs: what is enqueued waits in the store, which is there to be looked at and changed.
 
     Leaving the scope in order stops accepting, lets what runs finish within ``shutdown_timeout``
     seconds, and gives the rest back. An error in the scope, or its cancellation, ends what runs at
@@ -60,7 +62,8 @@ async def open_runtime(
 
     Raises:
         SettingInvalid: a setting is unknown or does not fit.
-        OSError: the address cannot be had.
+        OSError: the address cannot be had, or the store not be opened (StoreLocked, StoreDamaged,
+            StoreTooNew, StoreBroken).
         StepQuarantined: with ``raise_quarantine=True``, when a step crashed too often.
     """
     if not isinstance(app, App):
@@ -70,6 +73,7 @@ async def open_runtime(
         app.settings.but("open_runtime", settings),
         [LoggingObserver()] if observers is None else observers,
         restarts or RestartPolicy(),
+        idle=idle,
     )
     with sole_error():
         async with service.running(), _http_edge(service, http):

@@ -34,6 +34,7 @@ class Settings(BaseModel):
     host: str = "127.0.0.1"
     port: Port = 3111
     store: str = "memory:"
+    synchronous: Literal["full", "normal"] = "full"
     body_limit: Count = 16 * 1024 * 1024
     message_limit: Count = 1024 * 1024
     mailbox: Count = 100

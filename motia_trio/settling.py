@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
+from math import inf
 from typing import TYPE_CHECKING
 
 import trio
 
-from motia_trio.events import AttemptFailed, DeadLettered, StoreFailed
+from motia_trio.errors import Conflict
+from motia_trio.events import AttemptFailed, DeadLettered, StoreFailed, StoreRecovered
 from motia_trio.failures import Told, tell_error
 from motia_trio.messages import Ack, Bury, Delivery, Failure, GiveBack, Outcome, Retry
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from motia_trio.access import Transaction
     from motia_trio.shared import Shared
     from motia_trio.steps import Step
 
@@ -18,6 +24,8 @@ __all__ = ["Settler"]
 
 # seconds that a settle, which nothing else may cut short, may take
 SETTLE_LIMIT = 10.0
+# seconds after which a store that could not keep something is asked again, doubling, at the most
+FIRST_RETRY, LAST_RETRY = 0.1, 5.0
 
 
 class Settler:
@@ -29,9 +37,16 @@ class Settler:
         self._step = step
         self._shared = shared
 
-    async def done(self, delivery: Delivery) -> None:
-        """The handler returned."""
-        await self._settle(delivery, Ack())
+    async def done(self, delivery: Delivery, transaction: Transaction | None = None) -> None:
+        """The handler returned. Its transaction is kept with the acknowledgement, or neither.
+
+        Raises:
+            Conflict: the transaction cannot be kept, the handler has to run again.
+        """
+        if transaction is None:
+            await self._settle(delivery, Ack())
+        elif await self._keep(delivery, partial(transaction.commit, delivery)):
+            self._tell_feeder(delivery, Ack())
 
     async def give_back(self, delivery: Delivery) -> None:
         """No attempt was made, or we ended it: nothing is counted."""
@@ -84,24 +99,63 @@ class Settler:
             )
 
     async def _settle(self, delivery: Delivery, outcome: Outcome) -> bool:
-        """Tell the store, shielded. Gives False if the store could not keep it."""
-        shared = self._shared
-        try:
-            limit = trio.current_time() + SETTLE_LIMIT
-            with trio.CancelScope(shield=True, deadline=limit) as scope:
-                await shared.store.settle(delivery, outcome, shared.clock.now())
-            problem = f"no answer in {SETTLE_LIMIT:g} s" if scope.cancelled_caught else None
-        except OSError as error:
-            problem = tell_error(error).error
-        shared.activity.leave()
-        if problem is not None:
-            message = delivery.message
-            shared.observers.tell(
-                StoreFailed(self._step.name, message.trace_id, message.id, problem)
-            )
-            return False
+        """Tell the store. Gives False if it could not keep it."""
+        store, clock = self._shared.store, self._shared.clock
+
+        async def settle() -> None:
+            await store.settle(delivery, outcome, clock.now())
+
+        kept = await self._keep(delivery, settle)
+        if kept:
+            self._tell_feeder(delivery, outcome)
+        return kept
+
+    def _tell_feeder(self, delivery: Delivery, outcome: Outcome) -> None:
         if isinstance(outcome, Retry):
-            shared.feeder.due_later(outcome.due_at)
+            self._shared.feeder.due_later(outcome.due_at)
         elif delivery.fifo is not None or isinstance(outcome, GiveBack):
-            shared.feeder.stored(self._step.name)
+            self._shared.feeder.stored(self._step.name)
+
+    async def _keep(self, delivery: Delivery, write: Callable[[], Awaitable[None]]) -> bool:
+        """Have the store keep how a delivery ended; while it cannot, ask again.
+
+        Each try is shielded. Gives False when this was cancelled between two tries: then the
+        delivery is in nobody's hand, and comes again when the store is opened the next time.
+        """
+        shared, message = self._shared, delivery.message
+        began, wait, failed = trio.current_time(), FIRST_RETRY, False
+        repeat = False
+        try:
+            while True:
+                try:
+                    limit = trio.current_time() + SETTLE_LIMIT
+                    with trio.CancelScope(shield=True, deadline=limit) as scope:
+                        await write()
+                    if not scope.cancelled_caught:
+                        break
+                    problem = f"no answer in {SETTLE_LIMIT:g} s"
+                except KeyError:
+                    break  # an earlier try, whose answer was not waited for, was kept
+                except OSError as error:
+                    problem = tell_error(error).error
+                if not failed:
+                    failed = True
+                    shared.observers.tell(
+                        StoreFailed(self._step.name, message.trace_id, message.id, problem)
+                    )
+                if trio.current_effective_deadline() == -inf:
+                    return False
+                await trio.sleep(wait)
+                wait = min(LAST_RETRY, wait * 2)
+        except Conflict:
+            repeat = True
+            raise
+        finally:
+            if not repeat:
+                shared.activity.leave()
+        if failed:
+            took = trio.current_time() - began
+            shared.observers.tell(
+                StoreRecovered(self._step.name, message.trace_id, message.id, took)
+            )
         return True

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from motia_trio.feeder import Feeder
     from motia_trio.router import Router
     from motia_trio.store import Store
+    from motia_trio.sweeper import Sweeper
     from motia_trio.warden import Warden
 
 __all__ = ["Activity", "Shared"]
@@ -57,6 +58,12 @@ class Shared:
     observers: Observers = field(factory=lambda: Observers(()))
     activity: Activity = field(factory=Activity)
     random: random.Random = field(factory=random.Random)
+    # deliveries that were in hand when the process died are handled one at a time, so that the next
+    # time it dies there is no doubt which of them it was
+    suspects: trio.Lock = field(factory=trio.Lock)
+    # transactions that were in each other's way run one at a time
+    contended: trio.Lock = field(factory=trio.Lock)
     router: Router = field(init=False)
     feeder: Feeder = field(init=False)
+    sweeper: Sweeper = field(init=False)
     warden: Warden = field(init=False)

@@ -45,13 +45,20 @@ class _Queue(Generic[T]):
     def __init__(self, name: str, lane: Lane) -> None:
         self.name = name
         self.lane = lane
-        self.entries: deque[tuple[float, T]] = deque()
+        self.entries: deque[tuple[float, T, int]] = deque()
         self.in_hand = 0
         self.reserved = 0
 
     @property
     def used(self) -> int:
         return len(self.entries) + self.reserved
+
+    def put(self, item: T, priority: int) -> None:
+        entries = self.entries
+        at = len(entries)
+        while at and entries[at - 1][2] < priority:
+            at -= 1
+        entries.insert(at, (trio.current_time(), item, priority))
 
 
 class Mailbox(Generic[T]):
@@ -100,11 +107,11 @@ class Mailbox(Generic[T]):
         self._used += 1
         return True
 
-    def fill(self, lane: str, item: T) -> None:
-        """Put an entry into a place that was reserved."""
+    def fill(self, lane: str, item: T, priority: int = 0) -> None:
+        """Put an entry into a place that was reserved: before those of lower ``priority``."""
         queue = self._queues[lane]
         queue.reserved -= 1
-        queue.entries.append((trio.current_time(), item))
+        queue.put(item, priority)
         self._received += 1
         self._waiting += 1
         self._peak = max(self._peak, self._waiting)
@@ -125,7 +132,7 @@ class Mailbox(Generic[T]):
             return None
         for index, queue in enumerate(self._turns):
             if queue.entries and queue.in_hand < queue.lane.limit:
-                _, item = queue.entries.popleft()
+                _, item, _ = queue.entries.popleft()
                 queue.in_hand += 1
                 self._used -= 1
                 self._waiting -= 1
@@ -144,14 +151,24 @@ class Mailbox(Generic[T]):
 
     def waiting(self) -> list[T]:
         """What waits, without taking it."""
-        return [item for queue in self._queues.values() for _, item in queue.entries]
+        return [item for queue in self._queues.values() for _, item, _ in queue.entries]
+
+    def withdraw(self, lane: str, which: Callable[[T], bool]) -> list[T]:
+        """Take out for good the entries of a lane that fit."""
+        queue = self._queues[lane]
+        out = [item for _, item, _ in queue.entries if which(item)]
+        if out:
+            queue.entries = deque(entry for entry in queue.entries if not which(entry[1]))
+            self._used -= len(out)
+            self._waiting -= len(out)
+        return out
 
     def drain(self, *lanes: str) -> list[T]:
         """Take out for good what waits in some lanes, or in all."""
         drained: list[T] = []
         for queue in self._queues.values():
             if not lanes or queue.name in lanes:
-                drained += (item for _, item in queue.entries)
+                drained += (item for _, item, _ in queue.entries)
                 queue.entries.clear()
         self._used -= len(drained)
         self._waiting -= len(drained)
@@ -164,12 +181,12 @@ class Mailbox(Generic[T]):
 
     def statistics(self) -> MailboxStatistics:
         """Give the figures as they are now."""
-        heads = [queue.entries[0][0] for queue in self._queues.values() if queue.entries]
+        oldest = [entry[0] for queue in self._queues.values() for entry in queue.entries]
         return MailboxStatistics(
             capacity=self.capacity,
             used=self._waiting,
             peak=self._peak,
             received=self._received,
             refused=self._refused,
-            oldest_age=trio.current_time() - min(heads) if heads else 0.0,
+            oldest_age=trio.current_time() - min(oldest) if oldest else 0.0,
         )

@@ -28,8 +28,10 @@ from motia_trio.events import (
     RequestAnswered,
     StepLogged,
     StoreFailed,
+    StoreRecovered,
     TopicUnheard,
     TopicUnlisted,
+    TransactionRepeated,
 )
 
 __all__ = ["JsonFormatter", "LoggingObserver", "TextFormatter"]
@@ -101,10 +103,22 @@ def _tell(event: Event) -> tuple[int, str, dict[str, Any]]:
                 {"file": event.source},
             )
         case StoreFailed():
+            what = "how a delivery ended" if event.message_id else "that items have expired"
+            fields = {"error": event.error}
+            if event.message_id:
+                fields["message_id"] = event.message_id
+            return logging.ERROR, f"the store could not keep {what}; trying again", fields
+        case StoreRecovered():
             return (
-                logging.ERROR,
-                "the store could not settle a delivery; it will be delivered again",
-                {"error": event.error, "message_id": event.message_id},
+                logging.WARNING,
+                f"the store has kept how a delivery ended, after {event.seconds:.1f} s",
+                {"message_id": event.message_id},
+            )
+        case TransactionRepeated():
+            return (
+                logging.DEBUG,
+                f"transaction runs again: {event.reason}",
+                {"times": event.times},
             )
         case TopicUnlisted():
             return (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from pydantic import ValidationError
 
@@ -156,6 +156,7 @@ def step(
     flows: Sequence[str] = ...,
     description: str | None = ...,
     infrastructure: Mapping[str, Any] | None = ...,
+    delivery: Literal["immediate", "transactional"] = ...,
     lifespan: Callable[..., Any] | None = ...,
 ) -> Callable[[Callable[..., Any]], StepDefinition]: ...
 @overload

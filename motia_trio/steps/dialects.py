@@ -112,6 +112,7 @@ def parse_step(
         description=raw.description,
         flows=tuple(raw.flows),
         placement=_placement(raw),
+        transactional=raw.delivery == "transactional",
         lifespan=lifespan,
         virtual_publications=tuple(map(_publication, [*raw.virtual_emits, *raw.virtual_enqueues])),
         virtual_subscriptions=tuple(raw.virtual_subscribes),

@@ -124,7 +124,8 @@ class Step:
     """A step: when it runs (``triggers``) and what it does (``handler``).
 
     ``source`` is the file it came from, as people should see it, or the place of a step that is
-    an object. A step without triggers (``noop``) is drawn and never run; it may lack a handler.
+    an object. ``transactional``: what its handler does through ``ctx`` is kept as one, with the
+    acknowledgement. A step without triggers (``noop``) is drawn and never run; it may lack a handler.
     """
 
     name: str
@@ -136,6 +137,7 @@ class Step:
     description: str | None = None
     flows: tuple[str, ...] = ()
     placement: Placement | None = None
+    transactional: bool = False
     lifespan: Callable[..., Any] | None = field(default=None, repr=False)
     virtual_publications: tuple[Publication, ...] = ()
     virtual_subscriptions: tuple[str, ...] = ()

@@ -254,6 +254,7 @@ class RawStep(Raw):
     type: Literal["api", "http", "event", "queue", "cron", "noop"] | None = None
     description: str | None = None
     flows: Names = []
+    delivery: Literal["immediate", "transactional"] = "immediate"
     triggers: list[RawTrigger] = []
     infrastructure: RawInfrastructure = RawInfrastructure()
     emits: Topics = []

@@ -1,6 +1,7 @@
 """What survives: the store's contract, and the stores that keep it."""
 
 from motia_trio.store.memory import MemoryStore
+from motia_trio.store.names import check_name
 from motia_trio.store.protocol import (
     KEY_LIFETIME,
     MAX_CRASHES,
@@ -49,6 +50,7 @@ __all__ = [
     "Work",
     "Write",
     "apply_ops",
+    "check_name",
     "parse_ops",
     "store_at",
 ]

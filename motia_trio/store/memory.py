@@ -175,7 +175,7 @@ class MemoryStore:
             self._leased(work.done)
         check_seen(work.seen, self._items, now)
         planned = plan_writes(work.writes, self._items, now, self._new_version)
-        following = self._react(planned.changes, now) if self._react and planned.changes else ()
+        following = self._react(planned.changes, work.origin, now) if self._react and planned.changes else ()
         self._items.take(planned.items)
         taken: list[Delivery] = []
         duplicates: dict[str, str] = {}
@@ -361,13 +361,16 @@ class MemoryStore:
         await trio.lowlevel.checkpoint()
         self._keys = {name: known for name, known in self._keys.items() if now < known[1]}
         gone = list(self._items.expired(limit, now))
-        changes = [Change(place, item.value, None) for place, item in gone]
-        following = self._react(changes, now) if self._react and changes else ()
+        changes = [Change(place, item.value, None, expired=True) for place, item in gone]
+        following = self._react(changes, None, now) if self._react and changes else ()
         self._items.take({place: None for place, _ in gone})
         for message, routes in following:
             for index, route in enumerate(routes):
                 self._enter(message, index, evolve(route, take=False), now)
-        return Swept(changes, self._items.next_expiry())
+        ends = [until for _, until in self._keys.values()]
+        if (expiry := self._items.next_expiry()) is not None:
+            ends.append(expiry)
+        return Swept(changes, min(ends, default=None))
 
     def _new_version(self) -> int:
         self._version += 1

@@ -62,7 +62,7 @@ def plan_writes(
         old = items.read(place, -inf)
         if old is not None and not old.live(now):  # not swept yet: that it expired is a change too
             new[place] = None
-            changes.append(Change(place, old.value, None))
+            changes.append(Change(place, old.value, None, expired=True))
             return None
         return old
 

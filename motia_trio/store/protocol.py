@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from motia_trio.messages import DeadLetter, Delivery, Message, Outcome, Route
+    from motia_trio.messages import DeadLetter, Delivery, Message, Origin, Outcome, Route
     from motia_trio.store.work import Change, Committed, Item, Place, Work
 
 __all__ = ["KEY_LIFETIME", "MAX_CRASHES", "Agenda", "Counts", "Leased", "React", "Store", "Swept"]
@@ -58,14 +58,16 @@ class Counts:
 
 @frozen
 class Swept:
-    """What :meth:`Store.sweep` did. ``next_at``: when the next item will have expired, or None."""
+    """What :meth:`Store.sweep` did. ``next_at``: when the next item or key expires, or None."""
 
     changes: Sequence[Change] = ()
     next_at: float | None = field(default=None)
 
 
-# gives the messages that follow from changes; called with the wall time
-React: TypeAlias = "Callable[[Sequence[Change], float], Sequence[tuple[Message, Sequence[Route]]]]"
+# gives the messages that follow from changes; called with their origin and the wall time
+React: TypeAlias = (
+    "Callable[[Sequence[Change], Origin | None, float], Sequence[tuple[Message, Sequence[Route]]]]"
+)
 
 
 class Store(Protocol):

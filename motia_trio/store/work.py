@@ -9,7 +9,7 @@ from attrs import field, frozen
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from motia_trio.messages import Delivery, Message, Route
+    from motia_trio.messages import Delivery, Message, Origin, Route
     from motia_trio.store.updates import Op
 
 __all__ = [
@@ -110,11 +110,15 @@ class Seen:
 
 @frozen
 class Change:
-    """What a write did to one item. ``old`` and ``new`` are JSON, None where there is nothing."""
+    """What a write did to one item. ``old`` and ``new`` are JSON, None where there is nothing.
+
+    ``expired``: its time did it, and nobody's write.
+    """
 
     place: Place
     old: bytes | None = field(repr=False)
     new: bytes | None = field(repr=False)
+    expired: bool = field(default=False, eq=False)
 
 
 @frozen
@@ -122,13 +126,15 @@ class Work:
     """Everything that is to be kept together: all of it or nothing.
 
     ``messages`` come with a route for each step that gets them; ``writes`` take effect in order;
-    ``done`` acknowledges a delivery. ``seen`` must still be so, or nothing is kept.
+    ``done`` acknowledges a delivery. ``seen`` must still be so, or nothing is kept. ``origin`` is
+    what brought the writes about, for the messages that follow from them.
     """
 
     messages: Sequence[tuple[Message, Sequence[Route]]] = ()
     writes: Sequence[Write] = ()
     seen: Sequence[Seen] = ()
     done: Delivery | None = None
+    origin: Origin | None = None
 
 
 @frozen

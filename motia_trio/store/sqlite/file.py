@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
 from motia_trio.errors import StoreBroken, StoreDamaged, StoreTooNew
@@ -11,10 +12,19 @@ from motia_trio.store.sqlite.schema import ACTIONS, APPLICATION_ID, MIGRATIONS
 from motia_trio.store.sqlite.writer import broken
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["Synchronous", "connect_reader", "connect_writer", "copy_to"]
+__all__ = [
+    "Synchronous",
+    "connect_reader",
+    "connect_visitor",
+    "connect_writer",
+    "copy_to",
+    "make_folder",
+    "migrate",
+    "stoppable",
+]
 
 Synchronous = Literal["full", "normal"]
 
@@ -22,10 +32,28 @@ Synchronous = Literal["full", "normal"]
 OLDEST_SQLITE = (3, 35)
 # pages of 4 KiB after which a commit also moves the log into the file
 CHECKPOINT_PAGES = 2000
+# steps of SQLite's machine between two looks at whether to stop: about a millisecond
+STEPS_BETWEEN = 10_000
 # bytes that the log's file keeps when it has been moved
 LOG_BYTES = 32 * 1024 * 1024
 # KiB of pages that a connection keeps in memory
 WRITER_CACHE, READER_CACHE = 16 * 1024, 32 * 1024
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, if there is none; a ``.motia`` that we make stays out of version control.
+
+    Raises:
+        StoreBroken: it cannot be made.
+    """
+    if path.is_dir():
+        return
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if path.name == ".motia":
+            (path / ".gitignore").write_text("*\n")
+    except OSError as error:
+        raise StoreBroken(f"{path}: the folder cannot be made: {error.strerror}") from None
 
 
 def connect_writer(path: Path, synchronous: Synchronous) -> sqlite3.Connection:
@@ -71,10 +99,38 @@ def connect_reader(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def connect_visitor(path: Path) -> tuple[sqlite3.Connection, int]:
+    """Open the file for reading whoever has it open, and give its version too. Changes nothing.
+
+    Raises:
+        StoreDamaged, StoreTooNew: as :func:`connect_writer`.
+        StoreBroken: there is no file, or it cannot be read.
+    """
+    if not path.is_file():
+        raise StoreBroken(f"{path}: there is no store yet")
+    connection = _connect(path, "ro")
+    try:
+        return connection, _check(connection, path)
+    except sqlite3.OperationalError as error:
+        connection.close()
+        raise StoreBroken(f"{path}: {broken(error)}") from error
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        raise _damaged(path, error) from error
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _connect(path: Path, mode: str = "rwc") -> sqlite3.Connection:
     try:
         return sqlite3.connect(
-            path, timeout=10, isolation_level=None, check_same_thread=False, cached_statements=128
+            f"{path.absolute().as_uri()}?mode={mode}",
+            uri=True,
+            timeout=10,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=128,
         )
     except sqlite3.Error as error:
         raise StoreBroken(f"{path}: {error}") from error
@@ -133,23 +189,27 @@ def migrate(
         raise
 
 
-def copy_to(path: Path, target: Path, *, replace: bool = False) -> int:
+def copy_to(
+    path: Path, target: Path, *, replace: bool = False, stop: Callable[[], bool] | None = None
+) -> int:
     """Copy the store at ``path``, in use or not, as it is at one moment. Gives the copy's bytes.
 
-    The copy appears under its name when it is whole and on disk.
+    The copy appears under its name when it is whole and on disk. From when ``stop`` says so, it is
+    given up.
 
     Raises:
         FileExistsError: there is something at ``target`` already.
-        StoreBroken: it cannot be read or written.
+        StoreBroken: it cannot be read or written, or was given up.
     """
     if not replace and target.exists():
         raise FileExistsError(f"{target}: exists already; name another file")
     part = target.with_name(target.name + ".part")
-    part.unlink(missing_ok=True)
     try:
+        part.unlink(missing_ok=True)
         source = _connect(path)
         try:
-            source.execute("VACUUM INTO ?", (str(part),))
+            with stoppable(source, stop):
+                source.execute("VACUUM INTO ?", (str(part),))
         finally:
             source.close()
         with part.open("rb+") as file:
@@ -162,3 +222,15 @@ def copy_to(path: Path, target: Path, *, replace: bool = False) -> int:
         part.unlink(missing_ok=True)
         raise StoreBroken(f"{target}: {error.strerror or error}") from error
     return target.stat().st_size
+
+
+@contextmanager
+def stoppable(
+    connection: sqlite3.Connection, stop: Callable[[], bool] | None
+) -> Iterator[None]:
+    """End a long statement, with an error, soon after ``stop`` says so."""
+    connection.set_progress_handler(stop, STEPS_BETWEEN)
+    try:
+        yield
+    finally:
+        connection.set_progress_handler(None, 0)

@@ -224,10 +224,10 @@ class Reader:
         return [(Place(*row[:3]), Item(*row[3:])) for row in rows]
 
     def next_expiry(self) -> float | None:
-        """When the first item expires or has expired."""
-        sql = "SELECT min(expires_at) FROM item WHERE expires_at IS NOT NULL"
-        ((at,),) = self._rows(sql)
-        return at  # type: ignore[no-any-return]
+        """When the first item or key expires or has expired."""
+        items = self._rows("SELECT min(expires_at) FROM item WHERE expires_at IS NOT NULL")
+        keys = self._rows("SELECT min(until) FROM sent")
+        return min((at for ((at,),) in (items, keys) if at is not None), default=None)
 
 
 def _message(row: Sequence[Any], expires_at: float | None) -> Message:

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
 
-from motia_trio.errors import StoreBroken
+from motia_trio.errors import Conflict, StoreBroken
 from motia_trio.messages import Ack, Bury, Delivery, GiveBack, Retry
 from motia_trio.store.ids import MessageIds, delivery_id
 from motia_trio.store.planning import check_seen, plan_writes
 from motia_trio.store.protocol import KEY_LIFETIME, MAX_CRASHES, Agenda, Counts, Leased, Swept
 from motia_trio.store.sqlite import rows as row
-from motia_trio.store.sqlite.file import connect_reader, connect_writer
+from motia_trio.store.sqlite.file import connect_reader, connect_writer, make_folder
 from motia_trio.store.sqlite.hands import Hands
 from motia_trio.store.sqlite.items import Ahead, Items
 from motia_trio.store.sqlite.lock import locked
@@ -74,7 +74,7 @@ class SqliteStore:
         """Open the file, and close it when the scope is left."""
         self._react = react
         with ExitStack() as stack:
-            _make_folder(self.path.parent)
+            make_folder(self.path.parent)
             stack.enter_context(locked(self.path))
             connection = await trio.to_thread.run_sync(connect_writer, self.path, self._synchronous)
             stack.callback(connection.close)
@@ -120,11 +120,16 @@ class SqliteStore:
         await trio.lowlevel.checkpoint_if_cancelled()
         if work.done is not None:
             self._leased(work.done)
-        check_seen(work.seen, self._ahead, now)
+        try:
+            check_seen(work.seen, self._ahead, now)
+        except Conflict:
+            # who runs again must see what was in its way: that may be on its way to the disk
+            await self._writer.do(Op())
+            raise
         planned = plan_writes(work.writes, self._ahead, now, lambda: int(self.new_id(now), 16))
         messages = work.messages
         if self._react is not None and planned.changes:
-            messages = (*messages, *self._react(planned.changes, now))
+            messages = (*messages, *self._react(planned.changes, work.origin, now))
         duplicates: dict[str, str] = {}
         with self._plan() as plan:
             for message, routes in messages:
@@ -354,6 +359,10 @@ class SqliteStore:
             )
         return found
 
+    def leased(self) -> Mapping[str, int]:
+        """Tell how many deliveries of each step are in hand, or on their way out of it."""
+        return {step: shelf.out for step, shelf in self._shelves.items() if shelf.out}
+
     def _shelf(self, step: str) -> Shelf:
         shelf = self._shelves.get(step)
         if shelf is None:
@@ -383,10 +392,10 @@ class SqliteStore:
             for place, item in self._reader.expired(limit, now)
             if place not in self._ahead
         }
-        changes = [Change(place, item.value, None) for place, item in gone.items()]
+        changes = [Change(place, item.value, None, expired=True) for place, item in gone.items()]
         with self._plan() as plan:
             if self._react is not None and changes:
-                for message, routes in self._react(changes, now):
+                for message, routes in self._react(changes, None, now):
                     self._plan_message(plan, message, routes, {}, now)
             self._plan_items(plan, dict.fromkeys(gone))
             plan.acts.append(row.forget_keys_row(FORGOTTEN_AT_ONCE, now))
@@ -420,15 +429,3 @@ class SqliteStore:
         """A commit failed: what was planned after it, on top of it, fails too."""
         self._ahead.clear()
         self._keys.clear()
-
-
-def _make_folder(path: Path) -> None:
-    """Make the store's folder; one that we make keeps itself out of version control."""
-    if path.is_dir():
-        return
-    try:
-        path.mkdir(parents=True)
-        if path.name == ".motia":
-            (path / ".gitignore").write_text("*\n")
-    except OSError as error:
-        raise StoreBroken(f"{path}: the store's folder cannot be made: {error.strerror}") from None

@@ -194,8 +194,8 @@ class Writer:
         try:
             if len(valid) == 1 and valid[0].call is not None:
                 valid[0].result = valid[0].call(self._connection)
-            elif valid:
-                self._write([row for op in valid for row in op.rows])
+            elif rows := [row for op in valid for row in op.rows]:
+                self._write(rows)
         except Exception as error:  # noqa: BLE001 - told to everybody whom it concerns
             reason: Exception = broken(error) if isinstance(error, sqlite3.Error) else error
             self._fail(valid, reason)

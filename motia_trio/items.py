@@ -1,0 +1,290 @@
+"""``ctx.state`` and ``ctx.streams``: groups of keys of JSON values, durable.
+
+Source of the methods and of what they give: motia-contract §6 and §7.
+"""
+
+from __future__ import annotations
+
+from math import isfinite
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+import trio
+
+from motia_trio import codec
+from motia_trio.data import alias
+from motia_trio.errors import ValueTooLarge
+from motia_trio.store import Clear, Place, Put, Remove, Update, check_name, parse_ops
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Generator, Sequence
+
+    from motia_trio.access import Access
+    from motia_trio.store import Change, Write
+
+__all__ = ["Caller", "Collection", "Nothing", "Ready", "State", "Stream", "Streams", "Unwrapping"]
+
+T = TypeVar("T")
+
+
+class Ready(Generic[T]):
+    """A result that is there already. Awaiting it gives it, and is no checkpoint."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: T) -> None:
+        self._value = value
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        return self._value
+        yield  # what makes it a generator
+
+
+class Caller(Protocol):
+    """Who calls a collection: on the Trio thread, or in a thread where calls do their work."""
+
+    @property
+    def in_thread(self) -> bool:
+        """Whether a call does its work and gives the result, rather than something to await."""
+        ...
+
+    def do(self, make: Callable[[], Coroutine[Any, Any, T]]) -> Any:
+        """Do it now in a thread; give something to await elsewhere."""
+        ...
+
+
+class Unwrapping(dict[str, Any]):
+    """A value as the first dialect gets it: ``["data"]`` is itself where it has no such key.
+
+    Source: half of the public steps that read state unwrap it this way (motia-contract §5).
+    """
+
+    __slots__ = ()
+
+    def __missing__(self, key: str) -> Any:
+        if key == "data":
+            return self
+        raise KeyError(key)
+
+    def get(self, key: str, default: Any = None, /) -> Any:
+        """Give the value of a key, or ``default``."""
+        return self[key] if key in self or key == "data" else default
+
+
+class Nothing:
+    """What the first dialect gets where nothing is: falsy, equal to None, None for any key."""
+
+    __slots__ = ()
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __eq__(self, other: object) -> bool:
+        return other is None or isinstance(other, Nothing)
+
+    def __hash__(self) -> int:
+        return hash(None)
+
+    def __getitem__(self, key: object) -> None:
+        return None
+
+    def get(self, _: object, default: Any = None, /) -> Any:
+        """Give ``default``."""
+        return default
+
+    def __repr__(self) -> str:
+        return "<nothing>"
+
+
+class Collection:
+    """Groups of keys of JSON values. Names are strings of up to 512 bytes.
+
+    Calls from a handler in a thread do their work and give the result; elsewhere they give
+    something to await. What is written is durable when the call returns, unless the step is
+    transactional. Every method also answers to its camelCase name.
+    """
+
+    __slots__ = ("_access", "_caller", "_first_dialect", "_limit", "_now", "_space")
+
+    def __init__(
+        self,
+        space: str,
+        access: Access,
+        caller: Caller,
+        *,
+        now: Callable[[], float],
+        limit: int,
+        first_dialect: bool = False,
+    ) -> None:
+        self._space = space
+        self._access = access
+        self._caller = caller
+        self._now = now
+        self._limit = limit
+        self._first_dialect = first_dialect
+
+    def __getattr__(self, name: str) -> Any:
+        other = alias(name)
+        if other != name and not other.startswith("_") and hasattr(type(self), other):
+            return getattr(self, other)
+        names = [each for each in dir(type(self)) if not each.startswith("_")]
+        raise AttributeError(
+            f"{self._what()} has no {name!r}; it has {', '.join(names)}", name=name, obj=self
+        )
+
+    def __repr__(self) -> str:
+        return f"<{self._what()}>"
+
+    def _what(self) -> str:
+        return f"stream {self._space!r}" if self._space else "state"
+
+    # reads
+
+    def get(self, group: str, key: str) -> Any:
+        """Give the value of a key, None without one. Does not wait.
+
+        A step of the first dialect gets a dict that answers ``["data"]`` with itself, and for
+        nothing something falsy that answers ``["data"]`` with None.
+        """
+        return self._look(self._get, self._place(group, key))
+
+    def list(self, group: str) -> Any:
+        """Give the values of a group, in the order of their keys. Does not wait."""
+        return self._look(self._list, check_name("group", group))
+
+    get_group = list
+
+    def keys(self, group: str) -> Any:
+        """Give the keys of a group, in order. Does not wait."""
+        return self._look(self._keys, check_name("group", group))
+
+    def list_groups(self) -> Any:
+        """Give the names of the groups that have a key, in order. Does not wait."""
+        return self._look(self._groups)
+
+    def _look(self, read: Callable[..., T], *args: Any) -> T | Ready[T]:
+        if self._caller.in_thread:
+            return trio.from_thread.run_sync(read, *args)
+        return Ready(read(*args))
+
+    def _get(self, place: Place) -> Any:
+        item = self._access.read(place)
+        value = None if item is None else codec.decode(item.value)
+        if self._first_dialect and self._space == "":
+            if item is None:
+                return Nothing()
+            if isinstance(value, dict):
+                return Unwrapping(value)
+        return value
+
+    def _list(self, group: str) -> Any:
+        found = self._access.items(self._space, group)
+        return [codec.decode(item.value) for item in found.values()]
+
+    def _keys(self, group: str) -> Any:
+        return [*self._access.items(self._space, group)]
+
+    def _groups(self) -> Any:
+        return [*self._access.groups(self._space)]
+
+    # writes
+
+    def set(self, group: str, key: str, value: Any, ttl: float | None = None) -> Any:
+        """Keep a value, for ``ttl`` seconds if given. Gives ``{"new_value", "old_value"}``.
+
+        Raises:
+            NotEncodable: the value has no JSON form; the error names the path.
+            ValueTooLarge: it is over ``message_limit``.
+        """
+        place = self._place(group, key)
+        raw = codec.encode(value)
+        if len(raw) > self._limit:
+            raise ValueTooLarge(
+                f"{self._what()} {group!r}, {key!r}: {len(raw)} bytes are over the limit of "
+                f"{self._limit}; raise message_limit, or keep the value in parts"
+            )
+        expires_at = None if ttl is None else self._now() + _seconds(ttl)
+        return self._do(Put(place, raw, expires_at), self._both)
+
+    def delete(self, group: str, key: str) -> Any:
+        """Remove a key, and give the value it had (None: there was none)."""
+        return self._do(Remove(self._place(group, key)), _old)
+
+    def update(self, group: str, key: str, ops: Any) -> Any:
+        """Apply operations to the value of a key, all or none, as one step.
+
+        ``ops`` are ``{"type": "increment", "path": "n", "by": 2}`` and the like: set, merge,
+        increment, decrement, append, remove. Gives ``{"new_value", "old_value"}``.
+
+        Raises:
+            UpdateInvalid: an operation is unknown, or does not fit the value.
+            ValueTooLarge: the value would be over ``message_limit``.
+        """
+        write = Update(self._place(group, key), parse_ops(ops), self._limit)
+        codec.encode([op.value for op in write.ops])  # what has no JSON form is told here
+        return self._do(write, self._both)
+
+    def clear(self, group: str) -> Any:
+        """Remove every key of a group, and give how many there were."""
+        return self._do(Clear(self._space, check_name("group", group)), len)
+
+    def _place(self, group: str, key: str) -> Place:
+        return Place(self._space, check_name("group", group), check_name("key", key))
+
+    def _do(self, write: Write, tell: Callable[[Sequence[Change]], Any]) -> Any:
+        async def keep() -> Any:
+            changes = await self._access.write(write)
+            return tell([change for change in changes if not change.expired])
+
+        return self._caller.do(keep)
+
+    def _both(self, changes: Sequence[Change]) -> Any:
+        new, old = (
+            (_decoded(changes[-1].new), _decoded(changes[-1].old)) if changes else (None,) * 2
+        )
+        if self._first_dialect and self._space:
+            return new
+        return {"new_value": new, "old_value": old}
+
+
+class State(Collection):
+    """The state of the project: ``ctx.state`` and ``rt.state``."""
+
+    __slots__ = ()
+
+
+class Stream(Collection):
+    """The items of one stream. Its groups and items are durable as state is."""
+
+    __slots__ = ()
+
+
+class Streams:
+    """The streams: ``ctx.streams.chat`` or ``ctx.streams["chat"]``."""
+
+    __slots__ = ("_make",)
+
+    def __init__(self, make: Callable[[str], Stream]) -> None:
+        self._make = make
+
+    def __getitem__(self, name: str) -> Stream:
+        return self._make(check_name("stream", name))
+
+    def __getattr__(self, name: str) -> Stream:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return self[name]
+
+
+def _decoded(raw: bytes | None) -> Any:
+    return None if raw is None else codec.decode(raw)
+
+
+def _old(changes: Sequence[Change]) -> Any:
+    return _decoded(changes[-1].old) if changes else None
+
+
+def _seconds(ttl: object) -> float:
+    number = isinstance(ttl, (int, float)) and not isinstance(ttl, bool)
+    if not number or not isfinite(ttl) or ttl <= 0:  # type: ignore[arg-type,operator]
+        raise ValueError(f"ttl is a number of seconds over 0, not {ttl!r}")
+    return float(ttl)  # type: ignore[arg-type]
