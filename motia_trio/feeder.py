@@ -66,6 +66,8 @@ class Feeder:
                 for step in agenda.due:
                     if (actor := self._actors.get(step)) is not None:
                         await self._feed(step, actor)
+                if agenda.due:  # a step whose due work is all taken waits for its next from here on
+                    agenda = shared.store.agenda(shared.clock.now())
                 wake_at = self._deadline(agenda.next_due_at)
             except OSError:
                 wake_at = trio.current_time() + STORE_RETRY

@@ -235,14 +235,15 @@ async def test_a_keyboard_interrupt_passes_even_after_the_bound(autojump_clock: 
 
 async def test_a_message_that_cannot_be_worked_off_is_a_dead_letter() -> None:
     """Whatever breaks on the way to its handler, it is not lost and nobody waits for ever."""
-    from motia_trio.router import Outgoing
+    from motia_trio.messages import Origin
+    from motia_trio.outgoing import Outgoing
 
     @step(queue("work"), name="Work")
     async def work(data: Any) -> None:
         """Never run."""
 
     async with open_runtime(App([work]), observers=()) as rt:
-        await rt._shared.router.publish([Outgoing("work", b"{broken")], trace_id="0" * 32)  # noqa: SLF001
+        await rt._shared.router.publish([Outgoing("work", b"{broken")], Origin("0" * 32))  # noqa: SLF001
         with trio.fail_after(5):
             await rt.quiesce()
         (letter,) = rt.dead_letters.list()

@@ -88,7 +88,7 @@ async def test_a_program_is_told_the_warnings_of_its_app() -> None:
     assert "did you mean 'maxRetries'?" in notebook.of(AppWarned)[0].message
 
 
-@pytest.mark.parametrize("name", ["foo", "foo_bar", "fooBar", "trace_ID", "state", "query_params"])
+@pytest.mark.parametrize("name", ["foo", "foo_bar", "fooBar", "trace_ID", "query_params"])
 async def test_a_name_that_ctx_does_not_have_is_an_attribute_error(name: str) -> None:
     seen: list[Any] = []
 

@@ -27,10 +27,11 @@ def test_the_modules_are_found() -> None:
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_every_module_has_a_sorted_list_of_public_names_that_exist(name: str) -> None:
+def test_every_module_has_a_list_of_public_names_that_exist(name: str) -> None:
+    """Each once; that they are in order is ruff's to check."""
     module = importlib.import_module(name)
     listed = module.__all__
-    assert list(listed) == sorted(set(listed))
+    assert len(listed) == len(set(listed))
     assert [each for each in listed if not hasattr(module, each)] == []
     assert [each for each in listed if each.startswith("_")] == []
 

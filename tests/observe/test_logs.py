@@ -27,8 +27,10 @@ from motia_trio.events import (
     RequestAnswered,
     StepLogged,
     StoreFailed,
+    StoreRecovered,
     TopicUnheard,
     TopicUnlisted,
+    TransactionRepeated,
 )
 from motia_trio.observe import JsonFormatter, LoggingObserver, TextFormatter
 
@@ -106,7 +108,17 @@ EVENTS: list[tuple[Event, str, list[str]]] = [
     (
         StoreFailed("Ship", TRACE, "m", "disk full"),
         "ERROR",
-        ["settle", "disk full", "message_id=m"],
+        ["how a delivery ended", "disk full", "message_id=m"],
+    ),
+    (
+        StoreRecovered("Ship", TRACE, "m", 2.5),
+        "WARNING",
+        ["has kept how a delivery ended", "2.5 s", "message_id=m"],
+    ),
+    (
+        TransactionRepeated("Ship", TRACE, "'g', 'k' was changed meanwhile", 2),
+        "DEBUG",
+        ["runs again", "'g', 'k' was changed meanwhile", "times=2"],
     ),
 ]
 

@@ -115,7 +115,11 @@ def test_every_file_that_does_not_load_is_told_with_its_reason(tmp_path: Path) -
         (["run", "{empty}"], 1, "no steps found: looked below src/ and steps/"),
         (["run", "{project}", "--port", "{taken}"], 1, "cannot listen on 127.0.0.1:{taken}: "),
         (["run", "{project}", "--host", "203.0.113.7"], 1, "cannot listen on 203.0.113.7:3111: "),
-        (["run", "{project}", "--store", "redis://x"], 1, "this version has one store, 'memory:'"),
+        (
+            ["run", "{project}", "--store", "redis://x"],
+            1,
+            "store = 'redis://x': expected 'memory:'",
+        ),
         (["run", "{project}", "--prot", "1"], 2, "--prot"),
         (["run", "{project}", "--port", "99999"], 2, "99999"),
         (["rnu"], 2, "rnu"),
