@@ -1,6 +1,6 @@
 """Mechanisms of Trio that know nothing of Motia: mailboxes, crews, supervision, placement, time."""
 
-from motia_trio.actors.clock import WallClock
+from motia_trio.actors.clock import WallClock, is_virtual
 from motia_trio.actors.crew import Crew, Hand
 from motia_trio.actors.mailbox import Lane, Mailbox, MailboxStatistics
 from motia_trio.actors.placement import drive, in_thread
@@ -22,4 +22,5 @@ __all__ = [
     "WallClock",
     "drive",
     "in_thread",
+    "is_virtual",
 ]

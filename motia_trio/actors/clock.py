@@ -6,7 +6,13 @@ import time
 
 import trio
 
-__all__ = ["WallClock"]
+__all__ = ["WallClock", "is_virtual"]
+
+
+def is_virtual() -> bool:
+    """Whether the running Trio's clock is a program's own, such as a ``MockClock``."""
+    # Trio's default clock has no public type; every other clock is some program's own
+    return type(trio.lowlevel.current_clock()).__name__ != "SystemClock"
 
 
 class WallClock:
@@ -18,9 +24,7 @@ class WallClock:
     """
 
     def __init__(self) -> None:
-        # Trio's default clock has no public type; every other clock is some program's own
-        virtual = type(trio.lowlevel.current_clock()).__name__ != "SystemClock"
-        self._base = time.time() - trio.current_time() if virtual else None
+        self._base = time.time() - trio.current_time() if is_virtual() else None
 
     def now(self) -> float:
         """Give the wall time."""

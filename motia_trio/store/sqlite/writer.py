@@ -5,10 +5,12 @@ from __future__ import annotations
 import queue
 import sqlite3
 import threading
+import time
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import trio
 
+from motia_trio.actors import is_virtual
 from motia_trio.errors import Closed, StoreBroken
 from motia_trio.store.sqlite.schema import COLUMNS
 
@@ -24,6 +26,8 @@ WIDTH = len(COLUMNS)
 BATCH_ROWS = 1024
 BATCH_BYTES = 16 * 1024 * 1024
 _NOTHING = (0,) * WIDTH
+# seconds for which the Trio thread sleeps between two looks, on a virtual clock alone
+SPIN = 0.00005
 
 
 def broken(error: sqlite3.Error) -> StoreBroken:
@@ -45,17 +49,9 @@ class Op(Generic[T]):
     """
 
     __slots__ = (
-        "call",
-        "epoch",
-        "error",
-        "kept",
-        "lost",
-        "result",
-        "rows",
-        "size",
-        "task",
-        "wanted",
-    )
+        "call", "ended", "epoch", "error", "kept", "lost", "result", "rows", "size", "task",
+        "virtual", "wanted",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -76,6 +72,8 @@ class Op(Generic[T]):
         self.task: trio.lowlevel.Task | None = None
         #: whether somebody still waits for it
         self.wanted = True
+        self.ended = False
+        self.virtual = False
 
     async def wait(self) -> T | None:
         """Wait until it is written, once it was submitted. A checkpoint.
@@ -85,6 +83,29 @@ class Op(Generic[T]):
         Raises:
             StoreBroken: it was not written.
         """
+        if self.virtual:
+            await self._watch()
+        else:
+            await self._sleep()
+        if self.error is not None:
+            raise self.error
+        return self.result
+
+    async def _watch(self) -> None:
+        """Wait on a virtual clock, which would jump while all tasks sleep and a thread works."""
+        while not self.ended:
+            try:
+                await trio.lowlevel.checkpoint_if_cancelled()
+            except trio.Cancelled:
+                self.wanted = False
+                raise
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            time.sleep(SPIN)  # noqa: ASYNC251 - lets the writer have Python's lock
+
+    async def _sleep(self) -> None:
+        if self.ended:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            return
         self.task = trio.lowlevel.current_task()
 
         def abort(_: object) -> trio.lowlevel.Abort:
@@ -93,9 +114,6 @@ class Op(Generic[T]):
             return trio.lowlevel.Abort.SUCCEEDED
 
         await trio.lowlevel.wait_task_rescheduled(abort)
-        if self.error is not None:
-            raise self.error
-        return self.result
 
 
 class Writer:
@@ -120,6 +138,7 @@ class Writer:
         self._sizes = [size for size in _sizes() if size <= most]
         self._sql = {size: _insert(size) for size in self._sizes}
         self._stopped = False
+        self._virtual = is_virtual()
         self.batches = 0
 
     def start(self) -> None:
@@ -142,6 +161,7 @@ class Writer:
         if self._stopped:
             raise Closed("the store is closed")
         op.epoch = self._planned_epoch
+        op.virtual = self._virtual
         self._queue.put(op)
 
     async def do(self, op: Op[T]) -> T | None:
@@ -249,6 +269,7 @@ class Writer:
                 self._planned_epoch = self._epoch
                 self._on_failure()
         for op in batch:
+            op.ended = True
             if op.task is not None:
                 task, op.task = op.task, None
                 trio.lowlevel.reschedule(task)
