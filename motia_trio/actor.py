@@ -24,14 +24,13 @@ from motia_trio.errors import (
     HandlerIgnoredCancel,
     Overloaded,
     StepCrashed,
-    StoreBroken,
     TimedOut,
 )
 from motia_trio.events import AskFailed, Refused, TransactionRepeated
 from motia_trio.failures import leaves, tell_error
 from motia_trio.messages import Delivery, Origin, new_trace_id
 from motia_trio.router import HOP_LIMIT, STATE_TOPIC, STREAM_TOPIC
-from motia_trio.settling import SETTLE_LIMIT, Settler
+from motia_trio.settling import Settler, shielded
 from motia_trio.steps import QueueTrigger, StateTrigger, StreamTrigger
 from motia_trio.warden import GRACE
 
@@ -499,14 +498,10 @@ class StepActor:
 
     async def _commit(self, transaction: Transaction) -> Exception | None:
         """Keep a request's transaction. Gives what kept it from being kept, conflicts aside."""
-        deadline = trio.current_time() + SETTLE_LIMIT
         try:
-            with trio.CancelScope(shield=True, deadline=deadline) as scope:
-                await transaction.commit()
+            await shielded(transaction.commit)
         except OSError as error:
             return error
-        if scope.cancelled_caught:
-            return StoreBroken(f"no answer in {SETTLE_LIMIT:g} s: it may be kept or not")
         return None
 
     async def _release(self, entry: Entry) -> None:

@@ -24,7 +24,9 @@ from motia_trio.errors import MalformedJson, NotEncodable
 
 __all__ = ["decode", "encode"]
 
-_SUSPECT = re.compile(rb"NaN|Infinity|\d{300}")
+_LONG_NUMBER = re.compile(rb"\d{300}")
+# digits as "1", all else as "0": a long number shows as neighbours among every 128th byte
+_DIGITS = bytes(49 if 48 <= byte <= 57 else 48 for byte in range(256))
 # how deep the search goes for the part that cannot be written
 _DEEPEST = 64
 
@@ -55,12 +57,19 @@ def encode(value: object) -> bytes:
         raise _explain(value, str(error)) from None
     if _may_hide_nan(raw, value) and (path := _not_finite(value, "$")):
         raise NotEncodable(path, "NaN and infinity have no JSON form; send null or a string")
-    if _SUSPECT.search(raw):  # NaN out of an iterator, or a number that no reader takes
+    if _is_suspect(raw):  # NaN out of an iterator, or a number that no reader takes
         try:
             decode(raw)
         except MalformedJson as error:
             raise NotEncodable("$", f"what it would be is no JSON: {error}") from None
     return raw
+
+
+def _is_suspect(raw: bytes) -> bool:
+    """Whether it may hold NaN, infinity, or a number that is longer than any reader takes."""
+    if b"NaN" in raw or b"Infinity" in raw:
+        return True
+    return b"11" in raw[::128].translate(_DIGITS) and _LONG_NUMBER.search(raw) is not None
 
 
 def _may_hide_nan(raw: bytes, value: object) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from motia_trio.shared import Shared
     from motia_trio.steps import Step
 
-__all__ = ["Settler"]
+__all__ = ["Settler", "shielded"]
 
-# seconds that a settle, which nothing else may cut short, may take
-SETTLE_LIMIT = 10.0
+T = TypeVar("T")
+
 # seconds after which a store that could not keep something is asked again, doubling, at the most
 FIRST_RETRY, LAST_RETRY = 0.1, 5.0
 
@@ -45,7 +45,7 @@ class Settler:
         """
         if transaction is None:
             await self._settle(delivery, Ack())
-        elif await self._keep(delivery, partial(transaction.commit, delivery)):
+        elif await self._keep(delivery, partial(shielded, transaction.commit, delivery)):
             self._tell_feeder(delivery, Ack())
 
     async def give_back(self, delivery: Delivery) -> None:
@@ -119,7 +119,7 @@ class Settler:
     async def _keep(self, delivery: Delivery, write: Callable[[], Awaitable[None]]) -> bool:
         """Have the store keep how a delivery ended; while it cannot, ask again.
 
-        Each try is shielded. Gives False when this was cancelled between two tries: then the
+        ``write`` shields itself. Gives False when this was cancelled between two tries: then the
         delivery is in nobody's hand, and comes again when the store is opened the next time.
         """
         shared, message = self._shared, delivery.message
@@ -128,14 +128,8 @@ class Settler:
         try:
             while True:
                 try:
-                    limit = trio.current_time() + SETTLE_LIMIT
-                    with trio.CancelScope(shield=True, deadline=limit) as scope:
-                        await write()
-                    if not scope.cancelled_caught:
-                        break
-                    problem = f"no answer in {SETTLE_LIMIT:g} s"
-                except KeyError:
-                    break  # an earlier try, whose answer was not waited for, was kept
+                    await write()
+                    break
                 except OSError as error:
                     problem = tell_error(error).error
                 if not failed:
@@ -159,3 +153,9 @@ class Settler:
                 StoreRecovered(self._step.name, message.trace_id, message.id, took)
             )
         return True
+
+
+async def shielded(call: Callable[..., Awaitable[T]], *args: Any) -> T:
+    """Call it, and wait for its end whatever is cancelled meanwhile."""
+    with trio.CancelScope(shield=True):
+        return await call(*args)

@@ -18,9 +18,16 @@ from motia_trio.store.protocol import KEY_LIFETIME, Agenda, Counts, Leased, Swep
 from motia_trio.store.work import Change, Committed, Item, Place
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+    from collections.abc import (
+        AsyncIterator,
+        Collection,
+        Iterable,
+        Iterator,
+        Mapping,
+        Sequence,
+    )
 
-    from motia_trio.messages import Message, Outcome, Route
+    from motia_trio.messages import Message, Origin, Outcome, Route
     from motia_trio.store.protocol import React
     from motia_trio.store.work import Work
 
@@ -80,7 +87,8 @@ class _Shelf:
                 claim.head = False
                 insort(group.behind, claim, key=lambda each: each.rank)
                 return
-        self.note(claim)
+        if not claim.leased:
+            self.note(claim)
 
     @staticmethod
     def _gives_way(head: _Claim, claim: _Claim, now: float) -> bool:
@@ -175,21 +183,26 @@ class MemoryStore:
             self._leased(work.done)
         check_seen(work.seen, self._items, now)
         planned = plan_writes(work.writes, self._items, now, self._new_version)
-        following = self._react(planned.changes, work.origin, now) if self._react and planned.changes else ()
+        following = self._following(planned.changes, work.origin, now)
+        arrivals = _arrivals((*work.messages, *following))  # may raise: before anything is kept
         self._items.take(planned.items)
         taken: list[Delivery] = []
         duplicates: dict[str, str] = {}
-        for message, routes in (*work.messages, *following):
+        for message, claims in arrivals:
             if known := self._known(message, now):
                 duplicates[message.id] = known
                 continue
-            for index, route in enumerate(routes):
-                delivery = self._enter(message, index, route, now)
-                if delivery is not None:
+            for delivery, route in claims:
+                if self._enter(delivery, route, now):
                     taken.append(delivery)
         if work.done is not None:
             self._end(work.done)
         return Committed(taken, duplicates, planned.changes)
+
+    def _following(
+        self, changes: Sequence[Change], origin: Origin | None, now: float
+    ) -> Sequence[tuple[Message, Sequence[Route]]]:
+        return self._react(changes, origin, now) if self._react and changes else ()
 
     def _known(self, message: Message, now: float) -> str | None:
         """The id of the message that has this one's key, or None, and now this one has it."""
@@ -202,18 +215,15 @@ class MemoryStore:
         self._keys[name] = (message.id, now + KEY_LIFETIME)
         return None
 
-    def _enter(self, message: Message, index: int, route: Route, now: float) -> Delivery | None:
-        """Take a delivery in. Gives it if it was leased to the caller at once."""
+    def _enter(self, delivery: Delivery, route: Route, now: float) -> bool:
+        """Take a delivery in. Tells whether it was leased to the caller at once."""
         shelf = self._shelf(route.step)
-        delivery = Delivery(
-            delivery_id(message.id, index), message, route.step, route.trigger, route.fifo
-        )
         shelf.promote(now)
         take = route.take and route.due_at <= now and not shelf.ready
         claim = _Claim(delivery, route.due_at)
         claim.leased = take and (route.fifo is None or route.fifo not in shelf.groups)
         shelf.enter(claim, now)
-        return delivery if claim.leased else None
+        return claim.leased
 
     async def lease(self, step: str, limit: int, now: float) -> Leased:
         """Lease up to ``limit`` due deliveries of one step."""
@@ -230,7 +240,7 @@ class MemoryStore:
 
     async def settle(self, delivery: Delivery, outcome: Outcome, now: float) -> None:
         """End a lease with the outcome of the attempt."""
-        await trio.lowlevel.checkpoint_if_cancelled()
+        await trio.lowlevel.cancel_shielded_checkpoint()
         claim, shelf = self._leased(delivery), self._shelf(delivery.step)
         match outcome:
             case Ack():
@@ -362,11 +372,16 @@ class MemoryStore:
         self._keys = {name: known for name, known in self._keys.items() if now < known[1]}
         gone = list(self._items.expired(limit, now))
         changes = [Change(place, item.value, None, expired=True) for place, item in gone]
-        following = self._react(changes, None, now) if self._react and changes else ()
+        try:
+            arrivals = _arrivals(self._following(changes, None, now))
+        except BaseException:
+            self._items.take(dict(gone))  # noted again: the next sweep finds them
+            raise
         self._items.take({place: None for place, _ in gone})
-        for message, routes in following:
-            for index, route in enumerate(routes):
-                self._enter(message, index, evolve(route, take=False), now)
+        for message, claims in arrivals:
+            if not self._known(message, now):
+                for delivery, route in claims:
+                    self._enter(delivery, evolve(route, take=False), now)
         ends = [until for _, until in self._keys.values()]
         if (expiry := self._items.next_expiry()) is not None:
             ends.append(expiry)
@@ -375,6 +390,23 @@ class MemoryStore:
     def _new_version(self) -> int:
         self._version += 1
         return self._version
+
+
+def _arrivals(
+    messages: Iterable[tuple[Message, Sequence[Route]]],
+) -> list[tuple[Message, list[tuple[Delivery, Route]]]]:
+    """The deliveries of messages; of those that go nowhere nothing is kept, nor is their key."""
+    return [
+        (
+            message,
+            [
+                (Delivery(delivery_id(message.id, n), message, to.step, to.trigger, to.fifo), to)
+                for n, to in enumerate(routes)
+            ],
+        )
+        for message, routes in messages
+        if routes
+    ]
 
 
 def _counts(shelf: _Shelf, now: float) -> Counts:

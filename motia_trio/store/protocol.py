@@ -133,7 +133,7 @@ class Store(Protocol):
         ...
 
     async def settle(self, delivery: Delivery, outcome: Outcome, now: float) -> None:
-        """End a lease with the outcome of the attempt. May wait; can be cancelled before it begins.
+        """End a lease with the outcome of the attempt. Once called it goes to its end, shielded.
 
         Raises:
             KeyError: the delivery is not leased (it was settled before).

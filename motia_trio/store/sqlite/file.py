@@ -225,9 +225,7 @@ def copy_to(
 
 
 @contextmanager
-def stoppable(
-    connection: sqlite3.Connection, stop: Callable[[], bool] | None
-) -> Iterator[None]:
+def stoppable(connection: sqlite3.Connection, stop: Callable[[], bool] | None) -> Iterator[None]:
     """End a long statement, with an error, soon after ``stop`` says so."""
     connection.set_progress_handler(stop, STEPS_BETWEEN)
     try:

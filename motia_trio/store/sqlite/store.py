@@ -9,11 +9,11 @@ from __future__ import annotations
 from contextlib import ExitStack, asynccontextmanager
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
-from motia_trio.errors import Conflict, StoreBroken
+from motia_trio.errors import Conflict
 from motia_trio.messages import Ack, Bury, Delivery, GiveBack, Retry
 from motia_trio.store.ids import MessageIds, delivery_id
 from motia_trio.store.planning import check_seen, plan_writes
@@ -224,7 +224,6 @@ class SqliteStore:
 
     async def settle(self, delivery: Delivery, outcome: Outcome, now: float) -> None:
         """End a lease with the outcome of the attempt."""
-        await trio.lowlevel.checkpoint_if_cancelled()
         self._leased(delivery)
         shelf = self._shelf(delivery.step)
         if isinstance(outcome, GiveBack):
@@ -243,7 +242,7 @@ class SqliteStore:
                     if last is not None:
                         acts.append(row.failure_row(number, last))
                     acts.append(row.bury_row(number, shelf.number, delivery.fifo, reason, now))
-            await self._do(plan)
+            await self._do(plan, shielded=True)
 
     def _leased(self, delivery: Delivery) -> None:
         if delivery.id not in self._shelf(delivery.step).leased:
@@ -407,7 +406,7 @@ class SqliteStore:
     def _plan(self) -> Plan:
         return Plan(self._ahead, self._keys, self._moving, self._hands)
 
-    async def _do(self, plan: Plan) -> None:
+    async def _do(self, plan: Plan, *, shielded: bool = False) -> None:
         if not plan.acts:
             await trio.lowlevel.cancel_shielded_checkpoint()
             return
@@ -415,7 +414,7 @@ class SqliteStore:
         op.size = plan.size
         self._writer.submit(op)
         plan.submitted = True
-        await op.wait()
+        await op.wait(shielded=shielded)
 
     async def alone(self, call: Callable[[sqlite3.Connection], T]) -> T | None:
         """Have the writer's thread call something with the connection, between two commits.

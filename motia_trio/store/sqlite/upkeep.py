@@ -100,9 +100,9 @@ def look(path: Path, now: float, leased: Mapping[str, int] | None = None) -> Sto
         connection.close()
     leased = leased or {}
     steps = {step: Counts(dead=count) for step, count in dead.items()}
-    for step, count, delayed in undone:
+    for step, count, not_due in undone:
         out = min(leased.get(step, 0), count)
-        delayed = min(delayed, count - out)
+        delayed = min(not_due, count - out)
         steps[step] = Counts(count - out - delayed, out, delayed, dead.get(step, 0))
     return StoreInfo(
         path=str(path),
@@ -129,6 +129,7 @@ async def backup(store: SqliteStore, target: str | os.PathLike[str]) -> int:
         FileExistsError: there is something at ``target``.
         StoreBroken: it cannot be copied there.
     """
+
     def copy() -> int:
         try:
             return copy_to(store.path, Path(target), stop=_cancelled)

@@ -75,34 +75,35 @@ class Op(Generic[T]):
         self.ended = False
         self.virtual = False
 
-    async def wait(self) -> T | None:
+    async def wait(self, *, shielded: bool = False) -> T | None:
         """Wait until it is written, once it was submitted. A checkpoint.
 
-        It happens even if the wait is cancelled.
+        It happens even if the wait is cancelled, which it cannot be if ``shielded``.
 
         Raises:
             StoreBroken: it was not written.
         """
         if self.virtual:
-            await self._watch()
+            await self._watch(shielded)
         else:
-            await self._sleep()
+            await self._sleep(shielded)
         if self.error is not None:
             raise self.error
         return self.result
 
-    async def _watch(self) -> None:
+    async def _watch(self, shielded: bool) -> None:  # noqa: FBT001
         """Wait on a virtual clock, which would jump while all tasks sleep and a thread works."""
         while not self.ended:
             try:
-                await trio.lowlevel.checkpoint_if_cancelled()
+                if not shielded:
+                    await trio.lowlevel.checkpoint_if_cancelled()
             except trio.Cancelled:
                 self.wanted = False
                 raise
             await trio.lowlevel.cancel_shielded_checkpoint()
             time.sleep(SPIN)  # noqa: ASYNC251 - lets the writer have Python's lock
 
-    async def _sleep(self) -> None:
+    async def _sleep(self, shielded: bool) -> None:  # noqa: FBT001
         if self.ended:
             await trio.lowlevel.cancel_shielded_checkpoint()
             return
@@ -113,7 +114,11 @@ class Op(Generic[T]):
             self.wanted = False
             return trio.lowlevel.Abort.SUCCEEDED
 
-        await trio.lowlevel.wait_task_rescheduled(abort)
+        await trio.lowlevel.wait_task_rescheduled(_go_on if shielded else abort)
+
+
+def _go_on(_: object) -> trio.lowlevel.Abort:
+    return trio.lowlevel.Abort.FAILED
 
 
 class Writer:
