@@ -66,9 +66,13 @@ def Acknowledged(kind: type[Any]) -> type[Any]:  # noqa: N802 - makes a class
             super().__init__(*args)
             self.done: dict[str, trio.Event] = {}
 
-        async def settle(self, delivery: Any, outcome: Any, now: float) -> None:
-            await super().settle(delivery, outcome, now)
-            self.done.pop(delivery.message.data["name"]).set()
+        def acknowledge(self, delivery: Any, then: Any) -> bool:
+            def kept(error: Exception | None) -> None:
+                assert error is None
+                then(None)
+                self.done.pop(delivery.message.data["name"]).set()
+
+            return super().acknowledge(delivery, kept)  # type: ignore[no-any-return]
 
     return Telling
 

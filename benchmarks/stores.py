@@ -14,6 +14,7 @@ import sqlite3
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,13 +59,14 @@ class LogStore(MemoryStore):
         await self._log(b"\0".join(parts))
         return committed
 
-    async def settle(self, delivery: Any, outcome: Any, now: float) -> None:
-        """Write a record that says how it ended."""
-        await super().settle(delivery, outcome, now)
-        await self._log(b"%d\0%b" % (delivery.id, type(outcome).__name__.encode()))
+    def acknowledge(self, delivery: Any, then: Any) -> bool:
+        """Write a record that says that it is done."""
+        self._end(delivery)
+        self._records.put((b"%d done" % delivery.id, partial(then, None)))
+        return True
 
     async def _log(self, record: bytes) -> None:
-        self._records.put((record, trio.lowlevel.current_task()))
+        self._records.put((record, partial(trio.lowlevel.reschedule, trio.lowlevel.current_task())))
         await trio.lowlevel.wait_task_rescheduled(lambda _: trio.lowlevel.Abort.FAILED)
 
     def _run(self) -> None:
@@ -84,9 +86,9 @@ class LogStore(MemoryStore):
                 return
 
 
-def _wake(batch: list[tuple[bytes, trio.lowlevel.Task]]) -> None:
-    for _, task in batch:
-        trio.lowlevel.reschedule(task)
+def _wake(batch: list[tuple[bytes, Any]]) -> None:
+    for _, then in batch:
+        then()
 
 
 class _HopWriter(Writer):

@@ -32,6 +32,7 @@ from motia_trio.items import State, Stream, Streams
 from motia_trio.messages import Origin, new_trace_id
 from motia_trio.outgoing import outgoing
 from motia_trio.router import Router
+from motia_trio.settling import shielded
 from motia_trio.shared import Shared
 from motia_trio.store import Counts, store_at
 from motia_trio.sweeper import Sweeper
@@ -131,6 +132,7 @@ class Runtime:
         async with store.opened(shared.clock.now(), shared.router.react):
             try:
                 async with trio.open_nursery() as nursery:
+                    shared.nursery = nursery
                     await nursery.start(self._supervise)
                     self._state = "running"
                     self._warn()
@@ -141,9 +143,10 @@ class Runtime:
                     yield
                     await self.begin_stop()
                     await self._stop()
+                    shared.nursery = None
                     nursery.cancel_scope.cancel()
             finally:
-                self._state = "stopped"
+                self._state, shared.nursery = "stopped", None
                 with trio.CancelScope(shield=True, deadline=trio.current_time() + FLUSH_LIMIT):
                     for actor in self._actors.values():
                         await actor.give_back(Closed("the service is stopping"))
@@ -266,8 +269,12 @@ class Runtime:
             StoreBroken: the store could not keep it; some may have been dropped.
         """
         self._check_open()
-        dropped = await self._shared.store.cancel(message_id, self._shared.clock.now())
+        await trio.lowlevel.checkpoint_if_cancelled()
+        shared = self._shared
+        dropped = await shielded(shared.store.cancel, message_id, shared.clock.now())
         for actor in self._actors.values():
+            if dropped:  # what stood behind it in its group may be due
+                shared.feeder.stored(actor.name)
             dropped += await actor.withdraw(message_id)
         return dropped
 

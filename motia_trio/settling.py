@@ -26,16 +26,19 @@ T = TypeVar("T")
 
 # seconds after which a store that could not keep something is asked again, doubling, at the most
 FIRST_RETRY, LAST_RETRY = 0.1, 5.0
+# acknowledgements of a step that may be on their way to the disk with nobody waiting for them
+UNDER_WAY = 256
 
 
 class Settler:
     """Tells the store how one step's deliveries ended, and whom it concerns."""
 
-    __slots__ = ("_shared", "_step")
+    __slots__ = ("_shared", "_step", "_under_way")
 
     def __init__(self, step: Step, shared: Shared) -> None:
         self._step = step
         self._shared = shared
+        self._under_way = 0
 
     async def done(self, delivery: Delivery, transaction: Transaction | None = None) -> None:
         """The handler returned. Its transaction is kept with the acknowledgement, or neither.
@@ -44,9 +47,29 @@ class Settler:
             Conflict: the transaction cannot be kept, the handler has to run again.
         """
         if transaction is None:
-            await self._settle(delivery, Ack())
+            if not self._acknowledge(delivery):
+                await self._settle(delivery, Ack())
         elif await self._keep(delivery, partial(shielded, transaction.commit, delivery)):
             self._tell_feeder(delivery, Ack())
+
+    def _acknowledge(self, delivery: Delivery) -> bool:
+        """Begin to acknowledge, and do not wait for it, unless too much is under way already."""
+        if self._under_way >= UNDER_WAY:
+            return False
+        self._under_way += 1
+        begun = self._shared.store.acknowledge(delivery, partial(self._acknowledged, delivery))
+        if not begun:
+            self._under_way -= 1
+        return begun
+
+    def _acknowledged(self, delivery: Delivery, error: Exception | None) -> None:
+        """The store has kept an acknowledgement, or could not."""
+        self._under_way -= 1
+        if error is None:
+            self._shared.activity.leave()
+            self._tell_feeder(delivery, Ack())
+        else:
+            self._shared.again(self._settle, delivery, Ack())
 
     async def give_back(self, delivery: Delivery) -> None:
         """No attempt was made, or we ended it: nothing is counted."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 from attrs import define, field
@@ -11,6 +11,8 @@ from attrs import define, field
 from motia_trio.events import Observers
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from motia_trio.actors import WallClock
     from motia_trio.feeder import Feeder
     from motia_trio.router import Router
@@ -63,7 +65,15 @@ class Shared:
     suspects: trio.Lock = field(factory=trio.Lock)
     # transactions that were in each other's way run one at a time
     contended: trio.Lock = field(factory=trio.Lock)
+    nursery: trio.Nursery | None = None
     router: Router = field(init=False)
     feeder: Feeder = field(init=False)
     sweeper: Sweeper = field(init=False)
     warden: Warden = field(init=False)
+
+    def again(self, call: Callable[..., Awaitable[object]], *args: Any) -> None:
+        """Have something that nobody waits for tried again, as long as the runtime runs."""
+        if self.nursery is None:
+            self.activity.leave()  # it comes again when the store is opened the next time
+        else:
+            self.nursery.start_soon(call, *args)

@@ -1,21 +1,22 @@
 """A crew: the tasks that take entries out of one mailbox, as many as the work needs.
 
-An entry wakes at most one idle hand, and a hand that takes an entry while more wait wakes the next
-one before it begins. So a burst that one hand can clear without waiting costs one wake-up, and a
-burst of handlers that wait gets as many hands as the lanes allow.
+An entry wakes at most one idle hand, and a hand that is about to wait while more entries do wakes
+the next one. So a burst that one hand can clear without waiting costs one wake-up, and a burst of
+handlers that wait gets as many hands as the lanes allow.
 """
 
 from __future__ import annotations
 
+import types
 from contextvars import copy_context
 from functools import partial
 from math import inf
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import trio
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Generator
 
     from motia_trio.actors.mailbox import Mailbox
 
@@ -26,7 +27,7 @@ T = TypeVar("T")
 # a hand that never has to wait still lets the others run after so many entries
 YIELD_EVERY = 32
 # idle hands kept for the next entry; more than these go home
-KEEP_IDLE = 2
+KEEP_IDLE = 8
 
 
 class Hand:
@@ -141,9 +142,8 @@ class Crew(Generic[T]):
                         if (entry := await self._next(hand)) is None:
                             return
                         lane, item = entry
-                        self._summon()
                         try:
-                            await self._work(hand, item)
+                            await _run(self._work(hand, item), self._summon)
                         except BaseException as error:
                             self.stop()  # nobody begins anything in a scope that is ending
                             crash = error
@@ -183,6 +183,24 @@ class Crew(Generic[T]):
         if seat in self._idle:
             self._idle.remove(seat)
         return trio.lowlevel.Abort.SUCCEEDED
+
+
+@types.coroutine
+def _run(work: Awaitable[None], before_wait: Callable[[], None]) -> Generator[Any, Any, None]:
+    """Run a coroutine, and call ``before_wait`` when it waits for the first time, if it does."""
+    coroutine = work.__await__()
+    try:
+        trap = coroutine.send(None)
+        before_wait()
+        while True:
+            try:
+                value = yield trap
+            except BaseException as error:  # noqa: BLE001, ASYNC103 - it is the coroutine's to take
+                trap = coroutine.throw(error)
+                continue  # noqa: ASYNC104
+            trap = coroutine.send(value)
+    except StopIteration:
+        return
 
 
 def _nothing() -> None:

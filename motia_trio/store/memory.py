@@ -20,9 +20,9 @@ from motia_trio.store.work import Change, Committed, Item, Place
 if TYPE_CHECKING:
     from collections.abc import (
         AsyncIterator,
+        Callable,
         Collection,
         Iterable,
-        Iterator,
         Mapping,
         Sequence,
     )
@@ -156,8 +156,8 @@ class MemoryStore:
     @asynccontextmanager
     async def opened(
         self,
-        now: float,
-        react: React | None = None,  # noqa: ARG002 - the contract's
+        now: float,  # noqa: ARG002 - the contract's
+        react: React | None = None,
     ) -> AsyncIterator[None]:
         """Open the store; leaving gives back every lease."""
         self._react = react
@@ -261,6 +261,12 @@ class MemoryStore:
                 self._dead[kept.id] = (letter, kept)
                 shelf.dead += 1
                 shelf.leave(claim)
+
+    def acknowledge(self, delivery: Delivery, then: Callable[[Exception | None], None]) -> bool:
+        """End a lease."""
+        self._end(delivery)
+        then(None)
+        return True
 
     def _leased(self, delivery: Delivery) -> _Claim:
         claim = self._shelf(delivery.step).claims.get(delivery.id)
@@ -370,14 +376,14 @@ class MemoryStore:
         """Remove expired items, and keys that are over their time."""
         await trio.lowlevel.checkpoint()
         self._keys = {name: known for name, known in self._keys.items() if now < known[1]}
-        gone = list(self._items.expired(limit, now))
-        changes = [Change(place, item.value, None, expired=True) for place, item in gone]
+        gone = self._items.expired(limit, now)
+        changes = [Change(place, item.value, None, expired=True) for place, item in gone.items()]
         try:
             arrivals = _arrivals(self._following(changes, None, now))
         except BaseException:
-            self._items.take(dict(gone))  # noted again: the next sweep finds them
+            self._items.take(gone)  # noted again: the next sweep finds them
             raise
-        self._items.take({place: None for place, _ in gone})
+        self._items.take(dict.fromkeys(gone))
         for message, claims in arrivals:
             if not self._known(message, now):
                 for delivery, route in claims:
@@ -454,13 +460,14 @@ class _Items:
                 note = (item.expires_at, place.space, place.group, place.key)
                 heapq.heappush(self._expiry, note)
 
-    def expired(self, limit: int, now: float) -> Iterator[tuple[Place, Item]]:
-        """Give up to ``limit`` expired items, the first to expire first."""
-        while limit and self._expiry and self._expiry[0][0] <= now:
+    def expired(self, limit: int, now: float) -> dict[Place, Item]:
+        """Give up to ``limit`` expired items, the first to expire first, and forget their notes."""
+        gone: dict[Place, Item] = {}
+        while len(gone) < limit and self._expiry and self._expiry[0][0] <= now:
             found = self._noted(heapq.heappop(self._expiry))
             if found is not None:
-                limit -= 1
-                yield found
+                gone[found[0]] = found[1]
+        return gone
 
     def next_expiry(self) -> float | None:
         """The time at which the next item expires or has expired, None if none will."""

@@ -57,9 +57,7 @@ def plan_writes(
     changes: list[Change] = []
 
     def current(place: Place) -> Item | None:
-        if place in new:
-            return new[place]
-        old = items.read(place, -inf)
+        old = new[place] if place in new else items.read(place, -inf)
         if old is not None and not old.live(now):  # not swept yet: that it expired is a change too
             new[place] = None
             changes.append(Change(place, old.value, None, expired=True))
@@ -79,7 +77,7 @@ def plan_writes(
                 change(place, Item(value, version(), expires_at))
             case Remove(place):
                 change(place, None)
-            case Update(place, ops, limit):
+            case Update(place, limit=limit):
                 old = current(place)
                 value = _updated(old, write)
                 if len(value) > limit:

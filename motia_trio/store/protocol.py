@@ -140,6 +140,18 @@ class Store(Protocol):
         """
         ...
 
+    def acknowledge(self, delivery: Delivery, then: Callable[[Exception | None], None]) -> bool:
+        """Begin to end a lease with :class:`Ack`, and return at once.
+
+        ``then`` is called on the Trio thread, soon or before this returns: with None when it is
+        kept, with what :meth:`settle` would have raised when it is not. Gives False, and has done
+        nothing, if this store would rather be awaited: call :meth:`settle` then.
+
+        Raises:
+            KeyError: the delivery is not leased (it was settled before).
+        """
+        ...
+
     async def cancel(self, message_id: str, now: float) -> int:
         """Drop the waiting deliveries of a message, and give how many. A checkpoint.
 

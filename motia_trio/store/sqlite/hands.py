@@ -79,7 +79,8 @@ class Hands:
         return True
 
     def close(self) -> None:
-        """Close in order: nothing is in hand any more."""
-        self._map[:] = bytes(len(self._map))
+        """Close in order: nothing is in hand any more. What was left and not counted stays."""
+        if not self.left:
+            self._map[:] = bytes(len(self._map))
         self._map.close()
         os.close(self._file)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from motia_trio.store.sqlite.reading import Reader
     from motia_trio.store.sqlite.plan import Plan
+    from motia_trio.store.sqlite.reading import Reader
     from motia_trio.store.work import Item, Place
 
 __all__ = ["Ahead", "Items"]
@@ -27,10 +27,12 @@ class Items:
         self._cache: OrderedDict[Place, Item | None] = OrderedDict()
         self._used = 0
 
-    def read(self, place: Place, now: float) -> Item | None:
-        """Give the live item at a place."""
+    def read(self, place: Place, now: float, *, cached: bool = True) -> Item | None:
+        """Give the live item at a place. Not ``cached``: as it is in the file at this moment."""
         cache = self._cache
-        if place in cache:
+        if not cached:
+            item = self._reader.item(place)
+        elif place in cache:
             item = cache[place]
             cache.move_to_end(place)
         else:

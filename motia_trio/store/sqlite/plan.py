@@ -26,8 +26,9 @@ class Plan:
     """
 
     __slots__ = (
-        "_ahead", "_arrivals", "_drops", "_ends", "_hands", "_items", "_keys", "_keys_ahead",
-        "_letters", "_moving", "_retries", "_steps", "acts", "size", "submitted", "taken",
+        "_ahead", "_arrivals", "_discards", "_drops", "_ends", "_hands", "_items", "_keys",
+        "_keys_ahead", "_moving", "_redrives", "_retries", "_steps", "acts", "size", "submitted",
+        "taken",
     )  # fmt: skip
 
     def __init__(
@@ -50,7 +51,8 @@ class Plan:
         self._ends: list[tuple[Shelf, Delivery, int]] = []
         self._retries: list[tuple[Shelf, Delivery, float]] = []
         self._drops: list[tuple[Shelf, int]] = []
-        self._letters: list[tuple[Shelf, int, float | None]] = []
+        self._discards: list[tuple[Shelf, int]] = []
+        self._redrives: list[tuple[Shelf, int, str | None]] = []
         self._keys: list[tuple[str, str]] = []
         self._items: Mapping[Place, Item | None] = {}
 
@@ -67,16 +69,15 @@ class Plan:
         """It makes a step known to the file."""
         self._steps.append(shelf)
 
-    def add(self, shelf: Shelf, delivery: Delivery, due_at: float, *, take: bool) -> None:
+    def add(
+        self, shelf: Shelf, delivery: Delivery, due_at: float, now: float, *, take: bool, held: bool
+    ) -> None:
         """It keeps a new delivery, and leases it at once if ``take``."""
         shelf.priorities.add(delivery.message.priority)
-        if delivery.fifo is not None:
-            shelf.arriving_groups[delivery.fifo] += 1
+        shelf.await_arrival(delivery.fifo, due_at, now, take=take, held=held)
         if take:
             shelf.leased[delivery.id] = delivery
             self.taken.append(delivery)
-        else:
-            shelf.arriving += 1
         self._arrivals.append((shelf, delivery, due_at, take))
 
     def end(self, shelf: Shelf, delivery: Delivery, *, dead: int = 0) -> None:
@@ -97,14 +98,22 @@ class Plan:
     def drop(self, shelf: Shelf, number: int) -> None:
         """It drops a delivery that waits."""
         shelf.ending.add(number)
+        shelf.dropping += 1
         self._drops.append((shelf, number))
 
-    def move_letter(self, shelf: Shelf, letter: DeadLetter, due_at: float | None) -> None:
-        """It makes a dead letter a delivery again, due at a time, or forgets it."""
+    def discard(self, shelf: Shelf, letter: DeadLetter) -> None:
+        """It forgets a dead letter."""
         self._moving.add(letter.id)
-        if due_at is not None:
-            shelf.priorities.add(letter.message.priority)
-        self._letters.append((shelf, letter.id, due_at))
+        self._discards.append((shelf, letter.id))
+
+    def redrive(
+        self, shelf: Shelf, letter: DeadLetter, fifo: str | None, due_at: float, now: float
+    ) -> None:
+        """It makes a dead letter a delivery again."""
+        self._moving.add(letter.id)
+        shelf.priorities.add(letter.message.priority)
+        shelf.await_arrival(fifo, due_at, now, take=False, held=False)
+        self._redrives.append((shelf, letter.id, fifo))
 
     def know_key(self, name: tuple[str, str], message_id: str) -> None:
         """It gives a key of a topic to a message."""
@@ -124,9 +133,8 @@ class Plan:
             shelf.known = True
         for shelf, delivery, due_at, take in self._arrivals:
             shelf.undone += 1
-            shelf.arrived(delivery.fifo)
+            shelf.arrived(delivery.fifo, take=take)
             if not take:
-                shelf.arriving -= 1
                 if delivery.fifo is None:
                     shelf.note(due_at)
                 else:
@@ -147,14 +155,18 @@ class Plan:
             shelf.note(due_at)
         for shelf, number in self._drops:
             shelf.ending.discard(number)
+            shelf.dropping -= 1
             shelf.undone -= 1
             shelf.doubt()
-        for shelf, number, due_at in self._letters:
+        for shelf, number in self._discards:
             self._moving.discard(number)
             shelf.dead -= 1
-            if due_at is not None:
-                shelf.undone += 1
-                shelf.doubt()
+        for shelf, number, fifo in self._redrives:
+            self._moving.discard(number)
+            shelf.arrived(fifo, take=False)
+            shelf.dead -= 1
+            shelf.undone += 1
+            shelf.doubt()
         self._forget_keys()
         if self._items:
             self._ahead.kept(self._items, self)
@@ -162,19 +174,21 @@ class Plan:
     def lost(self) -> None:
         """It is not in the file, and never will be."""
         for shelf, delivery, _, take in self._arrivals:
-            shelf.arrived(delivery.fifo)
+            shelf.arrived(delivery.fifo, take=take)
             if take:
                 del shelf.leased[delivery.id]
-            else:
-                shelf.arriving -= 1
         self.taken.clear()
         for shelf, delivery, _ in (*self._ends, *self._retries):
             shelf.ending.discard(delivery.id)
             shelf.leased[delivery.id] = delivery
         for shelf, number in self._drops:
             shelf.ending.discard(number)
-        for _, number, _ in self._letters:
+            shelf.dropping -= 1
+        for _, number in self._discards:
             self._moving.discard(number)
+        for shelf, number, fifo in self._redrives:
+            self._moving.discard(number)
+            shelf.arrived(fifo, take=False)
         self._forget_keys()
         if self._items:
             self._ahead.lost(self._items, self)

@@ -29,14 +29,26 @@ _LOAD = f"""
     SELECT d.id, d.trigger, d.fifo, d.attempts, d.crashes, d.expires_at, {_MESSAGE}
     FROM json_each(?) AS j CROSS JOIN delivery AS d ON d.id = j.value
     CROSS JOIN message AS m ON m.id = d.id >> {FAN_BITS}
-"""
+"""  # noqa: S608 - constants of ours
 _FAILURES = """
     SELECT attempt, started_at, ended_at, error, place, traceback FROM failure
     WHERE delivery = ? ORDER BY attempt
 """
 _DEAD = f"""
-    SELECT e.id, s.name, e.reason, e.died_at, e.trigger, e.fifo, {_MESSAGE}
+    SELECT e.id, s.name, e.reason, e.died_at, e.trigger, e.fifo, e.expires_at, {_MESSAGE}
     FROM dead AS e JOIN step AS s ON s.id = e.step JOIN message AS m ON m.id = e.id >> {FAN_BITS}
+"""  # noqa: S608 - constants of ours
+# from group to group, not through all of their keys
+_GROUPS = """
+    WITH RECURSIVE found(name) AS (
+        SELECT min(grp) FROM item WHERE space = ?
+        UNION ALL
+        SELECT (SELECT min(grp) FROM item WHERE space = ? AND grp > name) FROM found
+        WHERE name IS NOT NULL
+    )
+    SELECT name FROM found
+    WHERE EXISTS (SELECT 1 FROM item WHERE space = ? AND grp = name
+                  AND (expires_at IS NULL OR expires_at > ?))
 """
 
 
@@ -59,47 +71,46 @@ class Reader:
     # steps and what is waiting
 
     def last_message(self) -> int:
-        """The highest number of a message, 0 without one."""
-        ((number,),) = self._rows("SELECT max(id) FROM message")
-        ((key,),) = self._rows("SELECT max(message) FROM sent")
-        return max(number or 0, key or 0)
+        """The highest number that a message ever had, 0 without one."""
+        rows = self._rows("SELECT seq FROM sqlite_sequence WHERE name = 'message'")
+        return int(rows[0][0]) if rows else 0
 
     def shelves(self) -> dict[str, Shelf]:
         """Every step that the file knows, with nothing leased."""
-        undone = dict(self._rows("SELECT step, count(*) FROM delivery GROUP BY step"))
+        undone = self._rows("SELECT step, priority, count(*) FROM delivery GROUP BY step, priority")
         dead = dict(self._rows("SELECT step, count(*) FROM dead GROUP BY step"))
-        shelves: dict[str, Shelf] = {}
-        for number, name in self._rows("SELECT id, name FROM step"):
-            shelf = Shelf(number, known=True)
-            shelf.undone, shelf.dead = undone.get(number, 0), dead.get(number, 0)
-            if shelf.undone:
-                shelf.priorities |= {p for p in range(-10, 11) if self._has(number, p)}
-                shelf.doubt()
-            shelves[name] = shelf
-        return shelves
-
-    def _has(self, step: int, priority: int) -> bool:
-        sql = "SELECT 1 FROM delivery WHERE step = ? AND head = 1 AND priority = ? LIMIT 1"
-        return bool(self._rows(sql, step, priority))
+        steps = self._rows("SELECT id, name FROM step")
+        shelves = {
+            number: Shelf(number, known=True, dead=dead.get(number, 0)) for number, _ in steps
+        }
+        for number, priority, count in undone:
+            shelf = shelves[number]
+            shelf.undone += count
+            shelf.priorities.add(priority)
+            shelf.doubt()
+        return {name: shelves[number] for number, name in steps}
 
     def due(self, step: int, priority: int, now: float, limit: int) -> list[tuple[float, int]]:
         """The due time and id of the first rows that are heads and due."""
-        return self._rows(_DUE, step, priority, now, limit)  # type: ignore[return-value]
+        return self._rows(_DUE, step, priority, now, limit)
 
     def delayed(self, step: int, priorities: Collection[int], now: float) -> int:
         """How many rows of a step are not due yet."""
-        heads = "WHERE step = ? AND head = 1 AND priority = ? AND due_at > ?"
-        behind = "WHERE step = ? AND fifo IS NOT NULL AND head = 0 AND due_at > ?"
-        ((count,),) = self._rows(f"SELECT count(*) FROM delivery {behind}", step, now)
+        heads = """SELECT count(*) FROM delivery
+                   WHERE step = ? AND head = 1 AND priority = ? AND due_at > ?"""
+        behind = """SELECT count(*) FROM delivery
+                    WHERE step = ? AND fifo IS NOT NULL AND head = 0 AND due_at > ?"""
+        ((count,),) = self._rows(behind, step, now)
         for priority in priorities:
-            sql = f"SELECT count(*) FROM delivery {heads}"
-            count += self._rows(sql, step, priority, now)[0][0]
+            count += self._rows(heads, step, priority, now)[0][0]
         return int(count)
 
-    def group_exists(self, step: int, fifo: str) -> bool:
-        """Whether a group has any delivery."""
-        sql = "SELECT 1 FROM delivery WHERE step = ? AND fifo = ? LIMIT 1"
-        return bool(self._rows(sql, step, fifo))
+    def head(self, step: int, fifo: str) -> tuple[int, float, bool] | None:
+        """The head of a group: its id, when it is due, and whether it has been tried."""
+        sql = """SELECT id, due_at, attempts + crashes > 0 FROM delivery
+                 WHERE step = ? AND fifo = ? AND head = 1"""
+        rows = self._rows(sql, step, fifo)
+        return rows[0] if rows else None
 
     def load(self, step: str, ids: Sequence[int]) -> list[Delivery]:
         """The deliveries of these ids, in their order."""
@@ -118,7 +129,7 @@ class Reader:
 
     def undone(self, ids: Collection[int]) -> list[tuple[int, int, str | None, int]]:
         """Of these deliveries those that there are: id, step, fifo, crashes."""
-        return self._rows(  # type: ignore[return-value]
+        return self._rows(
             "SELECT d.id, d.step, d.fifo, d.crashes FROM json_each(?) AS j "
             "CROSS JOIN delivery AS d ON d.id = j.value",
             json.dumps(list(ids)),
@@ -127,7 +138,7 @@ class Reader:
     def of_message(self, number: int) -> list[tuple[int, str, str | None, int]]:
         """The deliveries of a message: id, step's name, fifo, attempts."""
         first = number << FAN_BITS
-        return self._rows(  # type: ignore[return-value]
+        return self._rows(
             "SELECT d.id, s.name, d.fifo, d.attempts FROM delivery AS d "
             "JOIN step AS s ON s.id = d.step WHERE d.id > ? AND d.id < ?",
             first,
@@ -168,9 +179,10 @@ class Reader:
         sql = f"{_DEAD} WHERE {' AND '.join(where)} ORDER BY e.id LIMIT ?"
         letters = []
         for row in self._rows(sql, *parameters, -1 if limit is None else limit):
-            number, name, reason, died_at, trigger, fifo, *message = row
+            number, name, reason, died_at, trigger, fifo, expires_at, *message = row
             failures = tuple(self.failures(number))
-            letter = DeadLetter(number, _message(message, None), name, reason, failures, died_at)
+            sent = _message(message, expires_at)
+            letter = DeadLetter(number, sent, name, reason, failures, died_at)
             letters.append((letter, trigger, fifo))
         return letters
 
@@ -198,20 +210,7 @@ class Reader:
 
     def groups(self, space: str, now: float) -> list[str]:
         """The groups with an item that is live at ``now``, in order."""
-        names: list[str] = []
-        after: tuple[str, ...] = ()
-        while True:  # from group to group, not through all of their keys
-            clause = "AND grp > ?" if after else ""
-            sql = f"SELECT grp FROM item WHERE space = ? {clause} ORDER BY grp LIMIT 1"
-            rows = self._rows(sql, space, *after)
-            if not rows:
-                return names
-            name = rows[0][0]
-            sql = """SELECT 1 FROM item WHERE space = ? AND grp = ?
-                     AND (expires_at IS NULL OR expires_at > ?) LIMIT 1"""
-            if self._rows(sql, space, name, now):
-                names.append(name)
-            after = (name,)
+        return [name for (name,) in self._rows(_GROUPS, space, space, space, now)]
 
     def expired(self, limit: int, now: float) -> list[tuple[Place, Item]]:
         """The first items to have expired at ``now``."""

@@ -84,11 +84,11 @@ def bury_row(number: int, step: int, fifo: str | None, reason: str, now: float) 
 
 
 def redrive_row(
-    number: int, step: int, trigger: int, fifo: str | None, priority: int, now: float
+    number: int, step: int, trigger: int, fifo: str | None, priority: int, due_at: float, now: float
 ) -> Row:
     """Make a delivery of a dead letter, as if it were new."""
     return (
-        int(Act.REDRIVE), number, step, trigger, fifo, priority, now, None, now,
+        int(Act.REDRIVE), number, step, trigger, fifo, priority, due_at, None, now,
         None, None, None, None, None, None, None, None,
     )  # fmt: skip
 

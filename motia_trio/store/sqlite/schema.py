@@ -22,12 +22,13 @@ APPLICATION_ID = 0x4D6F5472
 MIGRATIONS = (
     # 1: messages. A delivery's id holds its message's id in the high bits, so neither needs an
     # index to find the other. `head`: may be leased when it is due; others stand behind in a group.
+    # AUTOINCREMENT: the highest id is known when its message is gone.
     """
     CREATE TABLE step (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
     CREATE TABLE message (
-        id INTEGER PRIMARY KEY, topic TEXT NOT NULL, payload BLOB NOT NULL, trace_id TEXT NOT NULL,
-        created_at REAL NOT NULL, sender TEXT, grp TEXT, hops INTEGER NOT NULL,
-        priority INTEGER NOT NULL, key TEXT
+        id INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, payload BLOB NOT NULL,
+        trace_id TEXT NOT NULL, created_at REAL NOT NULL, sender TEXT, grp TEXT,
+        hops INTEGER NOT NULL, priority INTEGER NOT NULL, key TEXT
     );
     CREATE TABLE delivery (
         id INTEGER PRIMARY KEY, step INTEGER NOT NULL, trigger INTEGER NOT NULL, fifo TEXT,
@@ -44,7 +45,7 @@ MIGRATIONS = (
     );
     CREATE TABLE dead (
         id INTEGER PRIMARY KEY, step INTEGER NOT NULL, trigger INTEGER NOT NULL, fifo TEXT,
-        reason TEXT NOT NULL, died_at REAL NOT NULL
+        reason TEXT NOT NULL, died_at REAL NOT NULL, expires_at REAL
     );
     CREATE TABLE sent (
         topic TEXT NOT NULL, key TEXT NOT NULL, message INTEGER NOT NULL, until REAL NOT NULL
@@ -74,7 +75,7 @@ class Act(IntEnum):
     RETRY = 4  # due_at; the failure
     FAILURE = 5  # attempt in hops, its times in created_at and now, error place traceback
     BURY = 6  # reason in topic, now
-    REDRIVE = 7  # now
+    REDRIVE = 7  # step trigger fifo priority due_at now
     DISCARD = 8
     PUT = 9  # id (the new version), topic (space), grp, key, payload, expires_at
     REMOVE = 10  # topic (space), grp, key
@@ -121,11 +122,11 @@ _DROP_MESSAGE = f"""
                           WHERE id > {_FIRST} AND id < {_FIRST} + {1 << FAN_BITS})
           AND NOT EXISTS (SELECT 1 FROM dead
                           WHERE id > {_FIRST} AND id < {_FIRST} + {1 << FAN_BITS});
-"""
+"""  # noqa: S608 - constants of ours
 _FIRST_ID = f"(new.id << {FAN_BITS} | 1)"
 _DROP = "DELETE FROM delivery WHERE id = new.id;"
 _BURY = """
-    INSERT INTO dead SELECT id, step, trigger, fifo, new.topic, new.now
+    INSERT INTO dead SELECT id, step, trigger, fifo, new.topic, new.now, expires_at
     FROM delivery WHERE id = new.id;
 """
 _DROP_FAILURES = "DELETE FROM failure WHERE delivery = new.id;"

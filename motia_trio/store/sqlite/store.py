@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import trio
+from attrs import evolve
 
 from motia_trio.errors import Conflict
 from motia_trio.messages import Ack, Bury, Delivery, GiveBack, Retry
@@ -168,7 +169,8 @@ class SqliteStore:
                 delivery_id(message.id, index), message, route.step, route.trigger, route.fifo
             )
             take = route.take and route.due_at <= now and self._free_to_take(shelf, route.fifo, now)
-            plan.add(shelf, delivery, route.due_at, take=take)
+            held = not take and self._held_back(shelf, route, now)
+            plan.add(shelf, delivery, route.due_at, self._latest, take=take, held=held)
             if index:
                 act = row.delivery_row(delivery.id, message, shelf.number, route, self._latest)
             else:
@@ -178,13 +180,26 @@ class SqliteStore:
 
     def _free_to_take(self, shelf: Shelf, fifo: str | None, now: float) -> bool:
         """Whether what comes now may be leased at once: nothing is before it."""
-        if shelf.arriving or self._earliest(shelf, now) <= now:
+        if shelf.first_arriving <= now or self._earliest(shelf, now) <= now:
             return False
         if fifo is None:
             return True
-        return fifo not in shelf.arriving_groups and not self._reader.group_exists(
-            shelf.number, fifo
-        )
+        return fifo not in shelf.arriving_groups and self._reader.head(shelf.number, fifo) is None
+
+    def _held_back(self, shelf: Shelf, route: Route, now: float) -> bool:
+        """Whether what comes now stands behind something of its group that is due; False if unsure.
+
+        Only for what comes after it and is to be taken, so nobody asks where that is settled.
+        """
+        if route.fifo is None or route.due_at > now or shelf.first_arriving <= now:
+            return False
+        if any(due_at <= now for _, due_at in shelf.arriving_groups.get(route.fifo, ())):
+            return True
+        head = self._reader.head(shelf.number, route.fifo)
+        if head is None or head[0] in shelf.ending:
+            return False
+        _, due_at, tried = head
+        return tried or due_at <= self._latest
 
     def _plan_done(self, plan: Plan, delivery: Delivery) -> None:
         shelf = self._shelf(delivery.step)
@@ -205,18 +220,20 @@ class SqliteStore:
     async def lease(self, step: str, limit: int, now: float) -> Leased:
         """Lease up to ``limit`` due deliveries of one step."""
         await trio.lowlevel.checkpoint()
+        self._latest = max(self._latest, now)
         shelf = self._shelf(step)
-        ids: list[int] = []
+        due: dict[int, float] = {}
         for priority in sorted(shelf.priorities, reverse=True):
-            found = self._reader.due(shelf.number, priority, now, limit - len(ids) + 1 + shelf.out)
-            ids += [number for _, number in found if shelf.free(number)]
-            if len(ids) > limit:
+            found = self._reader.due(shelf.number, priority, now, limit - len(due) + 1 + shelf.out)
+            due |= {number: due_at for due_at, number in found if shelf.free(number)}
+            if len(due) > limit:
                 break
-        deliveries = self._reader.load(step, ids[:limit])
+        loaded = self._reader.load(step, [*due][:limit])
+        deliveries = [each for each in loaded if not shelf.may_give_way(each, due[each.id])]
         for delivery in deliveries:
             shelf.leased[delivery.id] = delivery
         shelf.doubt()
-        return Leased(deliveries, more=len(ids) > limit)
+        return Leased(deliveries, more=len(due) > len(deliveries))
 
     def begin(self, delivery: Delivery) -> None:
         """Note that a handler is about to be called with a leased delivery."""
@@ -244,6 +261,16 @@ class SqliteStore:
                     acts.append(row.bury_row(number, shelf.number, delivery.fifo, reason, now))
             await self._do(plan, shielded=True)
 
+    def acknowledge(self, delivery: Delivery, then: Callable[[Exception | None], None]) -> bool:
+        """Begin to end a lease. On a virtual clock, which must not jump meanwhile, be awaited."""
+        if self._writer.virtual:
+            return False
+        self._leased(delivery)
+        with self._plan() as plan:
+            self._plan_done(plan, delivery)
+            self._submit(plan).then = then
+        return True
+
     def _leased(self, delivery: Delivery) -> None:
         if delivery.id not in self._shelf(delivery.step).leased:
             raise KeyError(f"delivery {delivery.id} is not leased")
@@ -258,7 +285,9 @@ class SqliteStore:
         """Drop the waiting deliveries of a message."""
         await trio.lowlevel.checkpoint_if_cancelled()
         try:
-            deliveries = self._reader.of_message(int(message_id, 16))
+            number = int(message_id, 16)
+            ours = f"{number:014x}" == message_id
+            deliveries = self._reader.of_message(number) if ours else []
         except (ValueError, OverflowError):  # no id of ours
             deliveries = []
         cancelled = 0
@@ -278,16 +307,18 @@ class SqliteStore:
         """Make dead letters due deliveries again."""
         await trio.lowlevel.checkpoint_if_cancelled()
         found: list[int] = []
-        self._latest = at = max(self._latest, now)
+        self._latest = max(self._latest, now)
         with self._plan() as plan:
             for letter, trigger, fifo in self._reader.dead_letters(ids, None, None, None, 0, None):
                 if letter.id in self._moving:
                     continue
                 found.append(letter.id)
                 shelf, priority = self._shelf(letter.step), letter.message.priority
-                plan.move_letter(shelf, letter, at)
+                plan.redrive(shelf, letter, fifo, now, self._latest)
                 plan.acts.append(
-                    row.redrive_row(letter.id, shelf.number, trigger, fifo, priority, at)
+                    row.redrive_row(
+                        letter.id, shelf.number, trigger, fifo, priority, now, self._latest
+                    )
                 )
             await self._do(plan)
         return found
@@ -300,7 +331,7 @@ class SqliteStore:
             for letter, _, _ in self._reader.dead_letters(ids, None, None, None, 0, None):
                 if letter.id not in self._moving:
                     found.append(letter.id)
-                    plan.move_letter(self._shelf(letter.step), letter, None)
+                    plan.discard(self._shelf(letter.step), letter)
                     plan.acts.append(row.discard_row(letter.id))
             await self._do(plan)
         return found
@@ -348,11 +379,11 @@ class SqliteStore:
         found: dict[str, Counts] = {}
         for step, shelf in self._shelves.items():
             delayed = 0
-            if shelf.undone > shelf.out:
+            if shelf.undone > shelf.in_hand:
                 delayed = self._reader.delayed(shelf.number, shelf.priorities, now)
             found[step] = Counts(
-                waiting=max(0, shelf.undone - shelf.out - delayed),
-                leased=shelf.out,
+                waiting=max(0, shelf.undone - shelf.in_hand - delayed),
+                leased=shelf.in_hand,
                 delayed=delayed,
                 dead=shelf.dead,
             )
@@ -373,7 +404,8 @@ class SqliteStore:
 
     def read(self, place: Place, now: float) -> Item | None:
         """Give the item at a place."""
-        return self._items.read(place, now)
+        # what is on its way may be in the file already, where the other readers would see it
+        return self._items.read(place, now, cached=place not in self._ahead)
 
     def items(self, space: str, group: str, now: float) -> Mapping[str, Item]:
         """Give the items of a group by key, in the order of the keys."""
@@ -395,7 +427,8 @@ class SqliteStore:
         with self._plan() as plan:
             if self._react is not None and changes:
                 for message, routes in self._react(changes, None, now):
-                    self._plan_message(plan, message, routes, {}, now)
+                    untaken = [evolve(route, take=False) for route in routes]
+                    self._plan_message(plan, message, untaken, {}, now)
             self._plan_items(plan, dict.fromkeys(gone))
             plan.acts.append(row.forget_keys_row(FORGOTTEN_AT_ONCE, now))
             await self._do(plan)
@@ -410,11 +443,14 @@ class SqliteStore:
         if not plan.acts:
             await trio.lowlevel.cancel_shielded_checkpoint()
             return
+        await self._submit(plan).wait(shielded=shielded)
+
+    def _submit(self, plan: Plan) -> Op[None]:
         op: Op[None] = Op(plan.acts, kept=plan.kept, lost=plan.lost)
         op.size = plan.size
         self._writer.submit(op)
         plan.submitted = True
-        await op.wait(shielded=shielded)
+        return op
 
     async def alone(self, call: Callable[[sqlite3.Connection], T]) -> T | None:
         """Have the writer's thread call something with the connection, between two commits.

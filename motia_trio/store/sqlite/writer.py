@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import sqlite3
 import threading
+from contextlib import suppress
 import time
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -50,7 +51,7 @@ class Op(Generic[T]):
 
     __slots__ = (
         "call", "ended", "epoch", "error", "kept", "lost", "result", "rows", "size", "task",
-        "virtual", "wanted",
+        "then", "virtual", "wanted",
     )  # fmt: skip
 
     def __init__(
@@ -73,6 +74,8 @@ class Op(Generic[T]):
         #: whether somebody still waits for it
         self.wanted = True
         self.ended = False
+        #: called when it has ended, with what went wrong
+        self.then: Callable[[Exception | None], None] | None = None
         self.virtual = False
 
     async def wait(self, *, shielded: bool = False) -> T | None:
@@ -143,7 +146,8 @@ class Writer:
         self._sizes = [size for size in _sizes() if size <= most]
         self._sql = {size: _insert(size) for size in self._sizes}
         self._stopped = False
-        self._virtual = is_virtual()
+        #: whether Trio runs on a virtual clock
+        self.virtual = is_virtual()
         self.batches = 0
 
     def start(self) -> None:
@@ -166,7 +170,7 @@ class Writer:
         if self._stopped:
             raise Closed("the store is closed")
         op.epoch = self._planned_epoch
-        op.virtual = self._virtual
+        op.virtual = self.virtual
         self._queue.put(op)
 
     async def do(self, op: Op[T]) -> T | None:
@@ -227,10 +231,8 @@ class Writer:
 
     def _fail(self, ops: list[Op[Any]], reason: Exception) -> None:
         if self._connection.in_transaction:
-            try:
+            with suppress(sqlite3.Error):  # SQLite rolls back by itself on a full disk
                 self._connection.execute("ROLLBACK")
-            except sqlite3.Error:
-                pass  # SQLite has rolled back by itself, as it does on a full disk
         self._epoch += 1
         self._reason = reason
         for op in ops:
@@ -275,6 +277,8 @@ class Writer:
                 self._on_failure()
         for op in batch:
             op.ended = True
+            if op.then is not None:
+                op.then(op.error)
             if op.task is not None:
                 task, op.task = op.task, None
                 trio.lowlevel.reschedule(task)
@@ -288,4 +292,4 @@ def _sizes() -> list[int]:
 
 def _insert(size: int) -> str:
     row = f"({','.join('?' * WIDTH)})"
-    return f"INSERT INTO act VALUES {','.join([row] * size)}"
+    return f"INSERT INTO act VALUES {','.join([row] * size)}"  # noqa: S608 - question marks only
