@@ -95,7 +95,7 @@ class Router:
         """Keep the messages and give their ids, once they are as durable as the store makes them.
 
         All of the batch or, if it raises, none of it. A message whose topic knows its key gives the
-        id of the message that has it. A checkpoint.
+        id of the message that has it. A checkpoint, which is not cancelled once the store has it.
 
         Raises:
             MessageTooLarge: a payload is over ``message_limit`` bytes.

@@ -26,12 +26,12 @@ class MessageIds:
         return f"{self._last:014x}"
 
 
-def delivery_id(message_id: str, index: int) -> int:
-    """Give the id of a message's delivery number ``index`` (from 0): 63 bits, the message's first.
+def delivery_id(message: int, index: int) -> int:
+    """Give the id of delivery number ``index`` (from 0) of a message: 63 bits, the message's first.
 
     Raises:
         ValueError: a message goes to 4095 steps at the most.
     """
     if index + 1 >= 1 << FAN_BITS:
         raise ValueError(f"a message goes to {(1 << FAN_BITS) - 1} steps at the most")
-    return int(message_id, 16) << FAN_BITS | index + 1
+    return message << FAN_BITS | index + 1

@@ -406,7 +406,12 @@ def _arrivals(
         (
             message,
             [
-                (Delivery(delivery_id(message.id, n), message, to.step, to.trigger, to.fifo), to)
+                (
+                    Delivery(
+                        delivery_id(int(message.id, 16), n), message, to.step, to.trigger, to.fifo
+                    ),
+                    to,
+                )
                 for n, to in enumerate(routes)
             ],
         )

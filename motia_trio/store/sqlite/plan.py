@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
+
+from motia_trio.store.sqlite.writer import Op
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -10,15 +12,13 @@ if TYPE_CHECKING:
     from motia_trio.messages import DeadLetter, Delivery
     from motia_trio.store.sqlite.hands import Hands
     from motia_trio.store.sqlite.items import Ahead
-    from motia_trio.store.sqlite.rows import Row
     from motia_trio.store.sqlite.shelf import Shelf
-    from motia_trio.store.sqlite.writer import Op
     from motia_trio.store.work import Item, Place
 
 __all__ = ["Plan"]
 
 
-class Plan:
+class Plan(Op[None]):
     """Collects the rows of one commit and marks at once what it changes.
 
     As a context manager it takes its marks back when it is left by an error before it was
@@ -27,8 +27,7 @@ class Plan:
 
     __slots__ = (
         "_ahead", "_arrivals", "_discards", "_drops", "_ends", "_hands", "_items", "_keys",
-        "_keys_ahead", "_moving", "_redrives", "_retries", "_steps", "acts", "size", "submitted",
-        "taken",
+        "_keys_ahead", "_moving", "_redrives", "_retries", "_steps", "submitted", "taken",
     )  # fmt: skip
 
     def __init__(
@@ -38,12 +37,11 @@ class Plan:
         moving: set[int],
         hands: Hands,
     ) -> None:
+        super().__init__()
         self._ahead = ahead
         self._keys_ahead = keys  # on their way to the disk: the message's id, and its commit
         self._moving = moving
         self._hands = hands
-        self.acts: list[Row] = []
-        self.size = 0
         self.taken: list[Delivery] = []
         self.submitted = False
         self._steps: list[Shelf] = []
@@ -54,7 +52,7 @@ class Plan:
         self._discards: list[tuple[Shelf, int]] = []
         self._redrives: list[tuple[Shelf, int, str | None]] = []
         self._keys: list[tuple[str, str]] = []
-        self._items: Mapping[Place, Item | None] = {}
+        self._items: Mapping[Place, Item | None] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -127,7 +125,7 @@ class Plan:
 
     # how it ended
 
-    def kept(self, op: Op[Any]) -> None:
+    def kept(self) -> None:
         """It is in the file."""
         for shelf in self._steps:
             shelf.known = True
@@ -139,9 +137,6 @@ class Plan:
                     shelf.note(due_at)
                 else:
                     shelf.doubt()
-            elif not op.wanted:  # who asked for it is gone
-                del shelf.leased[delivery.id]
-                shelf.doubt()
         for shelf, delivery, dead in self._ends:
             shelf.ending.discard(delivery.id)
             self._hands.put_down(delivery.id)
@@ -167,7 +162,8 @@ class Plan:
             shelf.dead -= 1
             shelf.undone += 1
             shelf.doubt()
-        self._forget_keys()
+        if self._keys:
+            self._forget_keys()
         if self._items:
             self._ahead.kept(self._items, self)
 
@@ -189,7 +185,8 @@ class Plan:
         for shelf, number, fifo in self._redrives:
             self._moving.discard(number)
             shelf.arrived(fifo, take=False)
-        self._forget_keys()
+        if self._keys:
+            self._forget_keys()
         if self._items:
             self._ahead.lost(self._items, self)
 

@@ -106,7 +106,9 @@ class SqliteStore:
                 reason = f"the process died {crashes + 1} times while a handler had it in hand"
                 acts.append(row.bury_row(number, step, fifo, reason, now))
         if acts:
-            await self._writer.do(Op(acts))
+            op: Op[None] = Op()
+            op.acts = acts
+            await self._writer.do(op)
             self._shelves = self._reader.shelves()
         self._hands.clear_left()
 
@@ -165,9 +167,8 @@ class SqliteStore:
             if not shelf.known:
                 plan.acts.append(row.step_row(shelf.number, route.step))
                 plan.know_step(shelf)
-            delivery = Delivery(
-                delivery_id(message.id, index), message, route.step, route.trigger, route.fifo
-            )
+            claim = delivery_id(number, index)
+            delivery = Delivery(claim, message, route.step, route.trigger, route.fifo)
             take = route.take and route.due_at <= now and self._free_to_take(shelf, route.fifo, now)
             held = not take and self._held_back(shelf, route, now)
             plan.add(shelf, delivery, route.due_at, self._latest, take=take, held=held)
@@ -259,7 +260,7 @@ class SqliteStore:
                     if last is not None:
                         acts.append(row.failure_row(number, last))
                     acts.append(row.bury_row(number, shelf.number, delivery.fifo, reason, now))
-            await self._do(plan, shielded=True)
+            await self._do(plan)
 
     def acknowledge(self, delivery: Delivery, then: Callable[[Exception | None], None]) -> bool:
         """Begin to end a lease. On a virtual clock, which must not jump meanwhile, be awaited."""
@@ -439,18 +440,16 @@ class SqliteStore:
     def _plan(self) -> Plan:
         return Plan(self._ahead, self._keys, self._moving, self._hands)
 
-    async def _do(self, plan: Plan, *, shielded: bool = False) -> None:
+    async def _do(self, plan: Plan) -> None:
         if not plan.acts:
             await trio.lowlevel.cancel_shielded_checkpoint()
             return
-        await self._submit(plan).wait(shielded=shielded)
+        await self._submit(plan).wait()
 
-    def _submit(self, plan: Plan) -> Op[None]:
-        op: Op[None] = Op(plan.acts, kept=plan.kept, lost=plan.lost)
-        op.size = plan.size
-        self._writer.submit(op)
+    def _submit(self, plan: Plan) -> Plan:
+        self._writer.submit(plan)
         plan.submitted = True
-        return op
+        return plan
 
     async def alone(self, call: Callable[[sqlite3.Connection], T]) -> T | None:
         """Have the writer's thread call something with the connection, between two commits.
@@ -458,7 +457,7 @@ class SqliteStore:
         Raises:
             StoreBroken: it raised.
         """
-        return await self._writer.do(Op(call=call))
+        return await self._writer.do(Op(call))
 
     def _forget_ahead(self) -> None:
         """A commit failed: what was planned after it, on top of it, fails too."""

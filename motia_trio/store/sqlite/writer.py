@@ -16,7 +16,9 @@ from motia_trio.errors import Closed, StoreBroken
 from motia_trio.store.sqlite.schema import COLUMNS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
+
+    from motia_trio.store.sqlite.rows import Row
 
 __all__ = ["Op", "Writer", "broken"]
 
@@ -44,80 +46,49 @@ def broken(error: sqlite3.Error) -> StoreBroken:
 
 
 class Op(Generic[T]):
-    """Something to be written: rows of ``act``, or a call that wants the connection to itself.
-
-    ``kept`` is called on the Trio thread when it is committed, ``lost`` when it was not.
-    """
+    """Something to be written: rows of ``act``, or a call that wants the connection to itself."""
 
     __slots__ = (
-        "call", "ended", "epoch", "error", "kept", "lost", "result", "rows", "size", "task",
-        "then", "virtual", "wanted",
+        "acts", "call", "ended", "epoch", "error", "result", "size", "task", "then", "virtual",
     )  # fmt: skip
 
-    def __init__(
-        self,
-        rows: Sequence[tuple[Any, ...]] = (),
-        *,
-        kept: Callable[[Op[T]], None] | None = None,
-        lost: Callable[[], None] | None = None,
-        call: Callable[[sqlite3.Connection], T] | None = None,
-    ) -> None:
-        self.rows = rows
-        self.kept = kept
-        self.lost = lost
-        self.call = call
-        self.epoch = 0
+    def __init__(self, call: Callable[[sqlite3.Connection], T] | None = None) -> None:
+        self.acts: list[Row] = []
+        #: bytes of payloads in the rows
         self.size = 0
+        self.call = call
         self.error: Exception | None = None
         self.result: T | None = None
         self.task: trio.lowlevel.Task | None = None
-        #: whether somebody still waits for it
-        self.wanted = True
         self.ended = False
         #: called when it has ended, with what went wrong
         self.then: Callable[[Exception | None], None] | None = None
-        self.virtual = False
 
-    async def wait(self, *, shielded: bool = False) -> T | None:
-        """Wait until it is written, once it was submitted. A checkpoint.
+    def kept(self) -> None:
+        """It is in the file. Called on the Trio thread."""
 
-        It happens even if the wait is cancelled, which it cannot be if ``shielded``.
+    def lost(self) -> None:
+        """It is not in the file, and never will be. Called on the Trio thread."""
+
+    async def wait(self) -> T | None:
+        """Wait until it is written, once it was submitted. Shielded: it cannot be cancelled.
 
         Raises:
             StoreBroken: it was not written.
         """
         if self.virtual:
-            await self._watch(shielded)
+            # a virtual clock would jump while all tasks sleep and a thread works
+            while not self.ended:
+                await trio.lowlevel.cancel_shielded_checkpoint()
+                time.sleep(SPIN)  # noqa: ASYNC251 - lets the writer have Python's lock
+        elif self.ended:
+            await trio.lowlevel.cancel_shielded_checkpoint()
         else:
-            await self._sleep(shielded)
+            self.task = trio.lowlevel.current_task()
+            await trio.lowlevel.wait_task_rescheduled(_go_on)
         if self.error is not None:
             raise self.error
         return self.result
-
-    async def _watch(self, shielded: bool) -> None:  # noqa: FBT001
-        """Wait on a virtual clock, which would jump while all tasks sleep and a thread works."""
-        while not self.ended:
-            try:
-                if not shielded:
-                    await trio.lowlevel.checkpoint_if_cancelled()
-            except trio.Cancelled:
-                self.wanted = False
-                raise
-            await trio.lowlevel.cancel_shielded_checkpoint()
-            time.sleep(SPIN)  # noqa: ASYNC251 - lets the writer have Python's lock
-
-    async def _sleep(self, shielded: bool) -> None:  # noqa: FBT001
-        if self.ended:
-            await trio.lowlevel.cancel_shielded_checkpoint()
-            return
-        self.task = trio.lowlevel.current_task()
-
-        def abort(_: object) -> trio.lowlevel.Abort:
-            self.task = None
-            self.wanted = False
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        await trio.lowlevel.wait_task_rescheduled(_go_on if shielded else abort)
 
 
 def _go_on(_: object) -> trio.lowlevel.Abort:
@@ -174,7 +145,11 @@ class Writer:
         self._queue.put(op)
 
     async def do(self, op: Op[T]) -> T | None:
-        """Have something written, and wait until it is. A checkpoint; see :meth:`Op.wait`."""
+        """Have something written, and wait until it is. A checkpoint; cancelled before or not.
+
+        Raises:
+            StoreBroken: it was not written.
+        """
         await trio.lowlevel.checkpoint_if_cancelled()
         self.submit(op)
         return await op.wait()
@@ -192,7 +167,7 @@ class Writer:
             batch = [first]
             ended = False
             if first.call is None:
-                rows, size = len(first.rows), first.size
+                rows, size = len(first.acts), first.size
                 while rows < BATCH_ROWS and size < BATCH_BYTES:
                     try:
                         op = self._queue.get_nowait()
@@ -201,11 +176,11 @@ class Writer:
                     if op is None:
                         ended = True
                         break
-                    if op.call is not None or rows + len(op.rows) > BATCH_ROWS:
+                    if op.call is not None or rows + len(op.acts) > BATCH_ROWS:
                         waiting = op
                         break
                     batch.append(op)
-                    rows += len(op.rows)
+                    rows += len(op.acts)
                     size += op.size
             self._commit(batch)
             try:
@@ -223,7 +198,7 @@ class Writer:
         try:
             if len(valid) == 1 and valid[0].call is not None:
                 valid[0].result = valid[0].call(self._connection)
-            elif rows := [row for op in valid for row in op.rows]:
+            elif rows := [row for op in valid for row in op.acts]:
                 self._write(rows)
         except Exception as error:  # noqa: BLE001 - told to everybody whom it concerns
             reason: Exception = broken(error) if isinstance(error, sqlite3.Error) else error
@@ -238,7 +213,7 @@ class Writer:
         for op in ops:
             op.error = reason
 
-    def _write(self, rows: list[tuple[Any, ...]]) -> None:
+    def _write(self, rows: list[Row]) -> None:
         """Carry the rows out in one transaction: one statement, if they are not too many."""
         self.batches += 1
         most = self._sizes[-1]
@@ -250,7 +225,7 @@ class Writer:
             self._insert(rows[at : at + most])
         self._connection.execute("COMMIT")
 
-    def _insert(self, rows: list[tuple[Any, ...]]) -> None:
+    def _insert(self, rows: list[Row]) -> None:
         size = next(size for size in self._sizes if size >= len(rows))
         values: list[Any] = []
         for row in rows:
@@ -264,17 +239,13 @@ class Writer:
         failed = False
         for op in batch:
             if op.error is None:
-                if op.kept is not None:
-                    op.kept(op)
+                op.kept()
             else:
+                op.lost()
                 failed = True
-        if failed:
-            for op in batch:
-                if op.error is not None and op.lost is not None:
-                    op.lost()
-            if self._planned_epoch != self._epoch:  # all who plan from here on have heard of it
-                self._planned_epoch = self._epoch
-                self._on_failure()
+        if failed and self._planned_epoch != self._epoch:
+            self._planned_epoch = self._epoch  # all who plan from here on have heard of it
+            self._on_failure()
         for op in batch:
             op.ended = True
             if op.then is not None:
