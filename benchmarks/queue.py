@@ -45,7 +45,7 @@ KINDS = {
     "normal": lambda folder: Acknowledged(SqliteStore)(folder / "store.db", "normal"),
     "log": lambda folder: Acknowledged(LogStore)(folder / "log"),
     "hop": lambda folder: Acknowledged(HopStore)(folder / "store.db"),
-    "memory": lambda folder: Acknowledged(MemoryStore)(),
+    "memory": lambda _folder: Acknowledged(MemoryStore)(),
 }
 TEXT = "x" * 1000
 

@@ -47,7 +47,8 @@ class Settler:
             Conflict: the transaction cannot be kept, the handler has to run again.
         """
         if transaction is None:
-            if not self._acknowledge(delivery):
+            # one that was in hand when the process died is out of hand before the next one begins
+            if delivery.crashes or not self._acknowledge(delivery):
                 await self._settle(delivery, Ack())
         elif await self._keep(delivery, partial(shielded, transaction.commit, delivery)):
             self._tell_feeder(delivery, Ack())
@@ -181,4 +182,5 @@ class Settler:
 async def shielded(call: Callable[..., Awaitable[T]], *args: Any) -> T:
     """Call it, and wait for its end whatever is cancelled meanwhile."""
     with trio.CancelScope(shield=True):
-        return await call(*args)
+        result = await call(*args)
+    return result  # noqa: RET504 - mypy thinks that the scope may keep a Cancelled

@@ -124,8 +124,9 @@ class Step:
     """A step: when it runs (``triggers``) and what it does (``handler``).
 
     ``source`` is the file it came from, as people should see it, or the place of a step that is
-    an object. ``transactional``: what its handler does through ``ctx`` is kept as one, with the
-    acknowledgement. A step without triggers (``noop``) is drawn and never run; it may lack a handler.
+    an object. A step without triggers (``noop``) is drawn and never run; it may lack a handler.
+    ``transactional``: what its handler does through ``ctx`` is kept as one, with the
+    acknowledgement.
     """
 
     name: str

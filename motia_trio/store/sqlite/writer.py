@@ -5,8 +5,8 @@ from __future__ import annotations
 import queue
 import sqlite3
 import threading
-from contextlib import suppress
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import trio
@@ -57,6 +57,8 @@ class Op(Generic[T]):
         #: bytes of payloads in the rows
         self.size = 0
         self.call = call
+        self.epoch = 0
+        self.virtual = False
         self.error: Exception | None = None
         self.result: T | None = None
         self.task: trio.lowlevel.Task | None = None
