@@ -32,6 +32,7 @@ import time
 from typing import Any, NamedTuple
 
 import trio
+from benchmarks.peers import PEERS, REDIS_SETTINGS
 from benchmarks.stores import HopStore, LogStore
 from benchmarks.table import print_table, ratios, spread
 
@@ -138,7 +139,8 @@ def main() -> None:
     kinds = options.kinds.split(",")
     print(f"fdatasync of 1 kB: {syncs(1):,.0f} a second\n")
     rows = [("publishers", *kinds, *(f"ours/{kind}" for kind in kinds[1:]), "p50 ms", "p99 ms")]
-    for publishers in map(int, options.publishers.split(",")):
+    counts = list(map(int, options.publishers.split(",")))
+    for publishers in counts:
         runs: dict[str, list[Figures]] = {kind: [] for kind in kinds}
         for _ in range(options.rounds):
             for kind in kinds:
@@ -155,6 +157,40 @@ def main() -> None:
             )
         )
     print("messages a second, median (range)\n")
+    print_table(rows)
+    if not options.no_peers:
+        beside_peers(counts, options.seconds, options.rounds)
+
+
+def beside_peers(counts: list[int], seconds: float, rounds: int) -> None:
+    """Ours and each other queue, in turns."""
+    present = []
+    print("\nother queues; more durable than ours is none of them: see benchmarks/peers\n")
+    for peer in PEERS:
+        if reason := peer.available():
+            print(f"{peer.name}: left out: {reason}")
+        else:
+            present.append(peer)
+            print(f"{peer.name}: {peer.settings}")
+    print(f"redis: {' '.join(REDIS_SETTINGS)}\n")
+    rows = [("publishers", "queue", "messages a second", "ours/it", "p50 ms", "p99 ms")]
+    for publishers in counts:
+        for peer in present:
+            mine, theirs = [], []
+            for _ in range(rounds):
+                mine.append(trio.run(measure, "ours", publishers, seconds).rate)
+                theirs.append(peer.measure(publishers, seconds))
+            rates = [each.cycles_per_second for each in theirs]
+            rows.append(
+                (
+                    str(publishers),
+                    peer.name,
+                    spread(rates),
+                    spread(ratios(mine, rates), 1),
+                    spread([each.p50_ms for each in theirs], 1),
+                    spread([each.p99_ms for each in theirs], 1),
+                )
+            )
     print_table(rows)
 
 
