@@ -2,11 +2,11 @@
 
     python benchmarks/state.py [--sizes 20000:200,20000:1000,2000000:200] [--seconds S] [--rounds N]
 
-So many keys, with values of so many bytes of JSON: orders as a shop keeps them, with a note. A get is ``await rt.state.get(group,
-key)`` of a random key, the reference ``decode(a_dict[group, key])``. Keys are taken in two ways:
-evenly out of all, and as most programs do, nine of ten out of the same thousand. A set is ``await
-rt.state.set(group, key, value)`` by so many tasks at once, always a new value: each is durable when
-it returns. The store is a file with ``synchronous=FULL``, and its keys were all written by it.
+So many keys, with values of so many bytes of JSON: orders as a shop keeps them, with a note. A get
+is ``await rt.state.get(group, key)`` of a random key, the reference ``decode(a_dict[group, key])``.
+Keys are taken in two ways: evenly out of all, and as most programs do, nine of ten out of the same
+thousand. A set is ``await rt.state.set(group, key, value)`` by so many tasks at once, always a new
+value: each is durable when it returns. The store is a file with ``synchronous=FULL``.
 """
 
 from __future__ import annotations
