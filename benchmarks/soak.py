@@ -1,4 +1,4 @@
-"""Ten minutes of mixed load at half of what is possible: do memory, file and latency stay flat?
+"""Mixed load at half of what is possible, for ten minutes: memory, file and latency stay flat.
 
     python benchmarks/soak.py [--minutes M] [--share 0.5] [--plot soak.png]
 
@@ -51,7 +51,7 @@ async def serve(folder: str) -> None:
         await ctx.enqueue("log", order, group=str(order["id"] % 10))
         if order["id"] % 10 == 0:
             await ctx.enqueue("later", order, delay=5)
-            await ctx.state.set("seen", f"id {order['id']}", True, ttl=20)
+            await ctx.state.set("seen", f"id {order['id']}", order["id"], ttl=20)
         return {"status": 201, "body": {"id": order["id"]}}
 
     @step(queue("paid"), name="Pay", enqueues=["booked"])

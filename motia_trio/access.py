@@ -77,7 +77,8 @@ class Direct:
 
     def read(self, place: Place) -> Item | None:
         """Give the item at a place."""
-        return self._shared.store.read(place, self._shared.clock.now())
+        shared = self._shared
+        return shared.store.read(place, shared.clock.now())
 
     def items(self, space: str, group: str) -> Mapping[str, Item]:
         """Give the items of a group by key, in order."""
@@ -156,9 +157,7 @@ class Transaction:
             item = self._new[place]
             return item if item is not None and item.live(now) else None
         item = self._shared.store.read(place, now)
-        self._seen.setdefault(
-            (place.space, place.group, place.key), item.version if item is not None else 0
-        )
+        self._seen.setdefault(place, item.version if item is not None else 0)
         return item
 
     def items(self, space: str, group: str) -> Mapping[str, Item]:

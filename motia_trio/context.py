@@ -170,6 +170,7 @@ class Context:
         self._input = input
         self._calls: list[Call[Any]] = []
         self._logger: Logger | None = None
+        self._state: State | None = None
         self.trace_id = trace_id
         self.trigger = trigger
         #: what the step's ``lifespan(ctx)`` yielded, None without one
@@ -207,7 +208,9 @@ class Context:
     @property
     def state(self) -> State:
         """The state of the project."""
-        return State("", self._access, self, **self._manner())
+        if self._state is None:
+            self._state = State("", self._access, self, **self._manner())
+        return self._state
 
     @property
     def streams(self) -> Streams:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator, Sequence
 
     from motia_trio.access import Access
-    from motia_trio.store import Change, Write
+    from motia_trio.store import Change, Item, Write
 
 __all__ = ["Caller", "Collection", "Nothing", "Ready", "State", "Stream", "Streams", "Unwrapping"]
 
@@ -145,7 +145,9 @@ class Collection:
         A step of the first dialect gets a dict that answers ``["data"]`` with itself, and for
         nothing something falsy that answers ``["data"]`` with None.
         """
-        return self._look(self._get, self._place(group, key))
+        if self._caller.in_thread:
+            return trio.from_thread.run_sync(self._get, group, key)
+        return Ready(self._get(group, key))
 
     def list(self, group: str) -> Any:
         """Give the values of a group, in the order of their keys. Does not wait."""
@@ -166,15 +168,19 @@ class Collection:
             return trio.from_thread.run_sync(read, *args)
         return Ready(read(*args))
 
-    def _get(self, place: Place) -> Any:
-        item = self._access.read(place)
-        value = None if item is None else codec.decode(item.value)
+    def _get(self, group: str, key: str) -> Any:
+        if type(group) is not str or type(key) is not str:
+            self._place(group, key)
+        try:
+            # a plain tuple is as good as a Place, and made in a tenth of the time
+            item = self._access.read((self._space, group, key))  # type: ignore[arg-type]
+        except UnicodeEncodeError:
+            item = None
+        if item is None:  # what is there has a name that may be
+            self._place(group, key)
         if self._first_dialect and self._space == "":
-            if item is None:
-                return Nothing()
-            if isinstance(value, dict):
-                return Unwrapping(value)
-        return value
+            return _unwrapping(item)
+        return None if item is None else codec.decode(item.value)
 
     def _list(self, group: str) -> Any:
         found = self._access.items(self._space, group)
@@ -273,6 +279,13 @@ class Streams:
         if name.startswith("_"):
             raise AttributeError(name)
         return self[name]
+
+
+def _unwrapping(item: Item | None) -> Any:
+    if item is None:
+        return Nothing()
+    value = codec.decode(item.value)
+    return Unwrapping(value) if isinstance(value, dict) else value
 
 
 def _decoded(raw: bytes | None) -> Any:

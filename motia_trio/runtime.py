@@ -32,7 +32,6 @@ from motia_trio.items import State, Stream, Streams
 from motia_trio.messages import Origin, new_trace_id
 from motia_trio.outgoing import outgoing
 from motia_trio.router import Router
-from motia_trio.settling import shielded
 from motia_trio.shared import Shared
 from motia_trio.store import Counts, store_at
 from motia_trio.sweeper import Sweeper
@@ -269,9 +268,8 @@ class Runtime:
             StoreBroken: the store could not keep it; some may have been dropped.
         """
         self._check_open()
-        await trio.lowlevel.checkpoint_if_cancelled()
         shared = self._shared
-        dropped = await shielded(shared.store.cancel, message_id, shared.clock.now())
+        dropped = await shared.store.cancel(message_id, shared.clock.now())
         for actor in self._actors.values():
             if dropped:  # what stood behind it in its group may be due
                 shared.feeder.stored(actor.name)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from motia_trio.app import App
+from motia_trio.control.server import control_edge
 from motia_trio.failures import leaves
 from motia_trio.http_server import asgi_app, listen
 from motia_trio.observe import LoggingObserver
@@ -15,6 +16,7 @@ from motia_trio.policies import RestartPolicy
 from motia_trio.runtime import Runtime
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import AsyncIterator, Iterator, Sequence
 
     from motia_trio.events import Observer
@@ -47,6 +49,7 @@ async def open_runtime(
     observers: Sequence[Observer] | None = None,
     restarts: RestartPolicy | None = None,
     idle: bool = False,
+    control: str | os.PathLike[str] | None = None,
     **settings: Any,
 ) -> AsyncIterator[Service]:
     """Run an app for the length of a scope.
@@ -55,6 +58,8 @@ async def open_runtime(
     told what happens; without them it goes to the standard library's logger ``motia_trio``.
     ``restarts`` decides about crashed actors. ``settings`` go over those of the app. With ``idle``
     no step runs: what is enqueued waits in the store, which is there to be looked at and changed.
+    ``control`` is the folder for the socket through which ``motia-trio status`` and the other
+    commands talk to it: they look for it in ``.motia`` below the project. It is made if need be.
 
     Leaving the scope in order stops accepting, lets what runs finish within ``shutdown_timeout``
     seconds, and gives the rest back. An error in the scope, or its cancellation, ends what runs at
@@ -62,8 +67,8 @@ async def open_runtime(
 
     Raises:
         SettingInvalid: a setting is unknown or does not fit.
-        OSError: the address cannot be had, or the store not be opened (StoreLocked, StoreDamaged,
-            StoreTooNew, StoreBroken).
+        OSError: the address or the control socket cannot be had.
+        StoreLocked, StoreDamaged, StoreTooNew, StoreBroken: the store cannot be opened.
         StepQuarantined: with ``raise_quarantine=True``, when a step crashed too often.
     """
     if not isinstance(app, App):
@@ -76,7 +81,11 @@ async def open_runtime(
         idle=idle,
     )
     with sole_error():
-        async with service.running(), _http_edge(service, http):
+        async with (
+            service.running(),
+            control_edge(service, control),
+            _http_edge(service, http),
+        ):
             yield service
 
 

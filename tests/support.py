@@ -13,10 +13,18 @@ from pathlib import Path
 from typing import TypeVar
 
 import attrs
+import pytest
+from click.testing import CliRunner
 
+from motia_trio.cli import main
 from motia_trio.events import Event
 
 E = TypeVar("E")
+
+# a test with a parameter `store` runs on each, in the folder that is its app's root
+both_stores = pytest.mark.parametrize(
+    "store", [pytest.param("memory:", id="memory"), pytest.param("sqlite:///store.db", id="sqlite")]
+)
 
 
 @attrs.define
@@ -95,3 +103,29 @@ def run_command(*arguments: str, env: dict[str, str] | None = None) -> tuple[int
         check=False,
     )
     return done.returncode, done.stdout, done.stderr
+
+
+def invoke(*arguments: str | Path, input: str | None = None) -> tuple[int, str, str]:
+    """Run the command in this process: exit code, stdout, stderr. What it talks to is real."""
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments], input=input)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+@contextmanager
+def child(program: Path, *arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
+    """Run a program of a test's own, which may die; what it says on stdout can be read."""
+    process = subprocess.Popen(
+        [sys.executable, str(program), *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()

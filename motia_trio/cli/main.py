@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+from io import TextIOWrapper
 from typing import Any
 
 import click
+
+from motia_trio.cli.dead_letters import dead_letters
+from motia_trio.cli.emit import emit
+from motia_trio.cli.state import state
+from motia_trio.cli.status import status
+from motia_trio.cli.store import store
 
 __all__ = ["main"]
 
@@ -12,7 +20,18 @@ __all__ = ["main"]
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="motia-trio")
 def main() -> None:
-    """Run Motia steps as supervised actors, in one process."""
+    """Run Motia steps as supervised actors, in one process.
+
+    Exit codes: 0 done, 1 it could not be done, 2 wrong usage; those of `run` and `status` are told
+    there.
+    """
+    for stream in (sys.stdout, sys.stderr):  # what the terminal has no letters for is escaped
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+for _command in (dead_letters, emit, state, status, store):
+    main.add_command(_command)
 
 
 @main.command()
@@ -22,7 +41,15 @@ def main() -> None:
     "--port", type=click.IntRange(0, 65535), help="Port for HTTP; 0 picks a free one.  [3111]"
 )
 @click.option(
-    "--store", metavar="URL", help="Where messages live; this version has memory: alone.  [memory:]"
+    "--store",
+    metavar="URL",
+    help="What keeps messages and state: sqlite:/// and a path below DIR, sqlite://// and an "
+    "absolute one, or memory:.  [sqlite:///.motia/store.db]",
+)
+@click.option(
+    "--synchronous",
+    type=click.Choice(["full", "normal"]),
+    help="normal is faster, and a power cut may lose the last of what was kept.  [full]",
 )
 @click.option(
     "--mailbox",
@@ -52,18 +79,25 @@ def main() -> None:
     help="Lines for people or for machines.  [text]",
 )
 def run(directory: str, **flags: Any) -> None:
-    """Serve the steps of the project in DIR (default: this folder).
+    """Serve the steps of a project.
 
-    Steps are the files named *_step.py, *.step.py or *-step.py below DIR/src and DIR/steps.
-    Logs go to stderr. When everything listens, one line on stdout says so:
+    DIR is its folder, the current one if not given. Steps are the files named *_step.py, *.step.py
+    or *-step.py below DIR/src and DIR/steps. Logs go to stderr. When everything listens, one line
+    on stdout says so:
 
     \b
         ready http=http://127.0.0.1:3111
 
-    SIGTERM or SIGINT stops in order; a second one stops at once.
+    SIGTERM or SIGINT stops in order; a second one stops at once. Meanwhile the other commands talk
+    to it through the socket DIR/.motia/control.sock.
 
     Each option can also be set by an environment variable (MOTIA_TRIO_PORT=8000) or in
     DIR/motia.toml (port = 8000). A flag wins over the environment, that over the file.
+
+    \b
+    Examples:
+        motia-trio run
+        motia-trio run /srv/shop --port 8000 --log-format json
     """  # noqa: D301 - click wants the character itself
     from motia_trio.cli.run import run_project
 

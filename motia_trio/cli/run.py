@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,9 @@ import trio
 
 from motia_trio.app import App
 from motia_trio.cli.sources import settings_from
-from motia_trio.errors import LoadFailed, SettingInvalid
+from motia_trio.control.client import NoAnswer, listens
+from motia_trio.control.place import FOLDER, NoSocket
+from motia_trio.errors import LoadFailed, SettingInvalid, StoreBroken, StoreLocked
 from motia_trio.observe import JsonFormatter, TextFormatter
 from motia_trio.service import open_runtime, sole_error
 
@@ -29,6 +32,8 @@ log = logging.getLogger("motia_trio")
 
 # seconds beyond shutdown_timeout after which a stop that a handler holds up is forced
 FORCE_AFTER = 15.0
+# seconds that the store may be locked by a command, or by the service before, which is stopping
+LOCKED_FOR = 2.0
 
 
 def run_project(directory: str, flags: Mapping[str, Any]) -> int:
@@ -44,11 +49,13 @@ def run_project(directory: str, flags: Mapping[str, Any]) -> int:
     except OSError as error:
         _say(f"{error.filename or root}: {error.strerror or error}")
         return 1
-    bind = f"{settings.host}:{settings.port}"
     try:
-        trio.run(_serve, app, bind)
-    except SettingInvalid as error:
+        _run(app, time.monotonic() + LOCKED_FOR)
+    except (SettingInvalid, StoreBroken) as error:
         _say(str(error))
+        return 1
+    except NoSocket as error:
+        _say(str(error.strerror))
         return 1
     except OSError as error:
         _say(f"{error.strerror or error}; choose another with --host or --port")
@@ -56,11 +63,33 @@ def run_project(directory: str, flags: Mapping[str, Any]) -> int:
     return 0
 
 
-async def _serve(app: App, bind: str) -> None:
+def _run(app: App, until: float) -> None:
+    """Run the app; wait for its store if nobody serves the project who has it."""
+    while True:
+        try:
+            trio.run(_serve, app)
+        except StoreLocked:
+            if time.monotonic() > until or _is_served(app.root):
+                raise
+            time.sleep(0.05)
+        else:
+            return
+
+
+def _is_served(root: str) -> bool:
+    try:
+        return listens(Path(root, FOLDER))
+    except NoAnswer:
+        return True
+
+
+async def _serve(app: App) -> None:
     stop = trio.Event()
+    bind = f"{app.settings.host}:{app.settings.port}"
+    control = Path(app.root, FOLDER)
     with sole_error(), trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
-            async with open_runtime(app, http=bind) as service:
+            async with open_runtime(app, http=bind, control=control) as service:
                 # it outlives the scope on purpose: the second signal comes while that is left
                 nursery.start_soon(_watch, signals, service, stop)  # noqa: ASYNC111
                 if app.settings.store == "memory:":

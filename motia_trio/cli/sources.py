@@ -12,9 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["PREFIX", "settings_from"]
+__all__ = ["PREFIX", "STORE", "settings_from"]
 
 PREFIX = "MOTIA_TRIO_"
+# where the command keeps everything if nobody says otherwise; the library's default is memory:
+STORE = "sqlite:///.motia/store.db"
 
 
 def settings_from(root: Path, environment: Mapping[str, str], flags: Mapping[str, Any]) -> Settings:
@@ -23,7 +25,7 @@ def settings_from(root: Path, environment: Mapping[str, str], flags: Mapping[str
     Raises:
         SettingInvalid: a source has an unknown setting or a value that does not fit; it is named.
     """
-    settings = Settings()
+    settings = Settings(store=STORE)
     path = root / "motia.toml"
     if path.is_file():
         try:

@@ -437,7 +437,8 @@ class _Items:
         self._expiry: list[tuple[float, str, str, str]] = []
 
     def read(self, place: Place, now: float) -> Item | None:
-        item = self._spaces.get(place.space, {}).get(place.group, {}).get(place.key)
+        space, group, key = place
+        item = self._spaces.get(space, {}).get(group, {}).get(key)
         return item if item is not None and item.live(now) else None
 
     def items(self, space: str, group: str, now: float) -> dict[str, Item]:

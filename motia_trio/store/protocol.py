@@ -48,7 +48,10 @@ class Agenda:
 
 @frozen
 class Counts:
-    """Deliveries of one step: due now or held back by their group, in hand, not due yet, buried."""
+    """Deliveries of one step: due now, in hand, not due yet, buried.
+
+    What its group holds back is ``waiting`` or ``delayed`` like all others: by its own time.
+    """
 
     waiting: int = 0
     leased: int = 0
@@ -77,20 +80,26 @@ class Store(Protocol):
 
     * Each call is atomic: all of it happened or, if it raised, none of it. A call that was
       cancelled either happened or did not, never half; it leases nothing to a caller who is gone.
+      Which of both is settled when the next writing call has returned.
     * When a writing call returns, what it wrote is as durable as this store gets.
     * Writing calls may be made by many tasks at once, and take effect in some order that all
       readers agree on. Reading calls do not wait, and tell of nothing that is not kept.
     * A delivery is leased to one caller at a time. Leases end by :meth:`settle` or :meth:`commit`
       alone, or with the process: opening a store gives back all that was leased.
-    * Deliveries of one step are leased by priority, those of one priority in the order in which
-      they became due, and what became due together in the order in which it was kept. One that was
-      given back has kept its place.
-    * Deliveries of one step and one ``fifo`` group are leased one at a time, in the order in which
-      they became due, whatever their priority. The first is the head of its group from when it is
-      due until it is gone: through retries, leases and restarts.
+    * Deliveries of one step are leased by priority, those of one priority in the order of the times
+      at which they are due, those of one time in the order of their messages' ids and then of their
+      routes. One that was given back has kept its place.
+    * Deliveries of one step and one ``fifo`` group are leased one at a time, in that order but
+      whatever their priority. The first is the head of its group from when it is due until it is
+      gone, through retries, leases and restarts, whatever comes after it with an earlier time. One
+      that is not due yet gives way to what is due before it.
+    * A delivery has one id for good, and the dead letter that it becomes has the same.
     * A delivery that a handler had in hand (:meth:`begin`) when the process died has that counted,
       if the store outlives the process; at :data:`MAX_CRASHES` it is buried when it is opened.
-    * Times are wall seconds, and always the caller's.
+    * Times are wall seconds, and always the caller's. Where a clock goes back, a store may take it
+      to stand still.
+    * Names are any text that UTF-8 can write, each another than all others. What it cannot write of
+      the words of a failure or a reason may be kept in other words.
 
     Any call may raise ``OSError`` (a disk that is full or broken): nothing of it happened then.
     """
@@ -108,14 +117,18 @@ class Store(Protocol):
         ...
 
     def new_id(self, now: float) -> str:
-        """Give an id for a message, one that no message of this store has had."""
+        """Give an id for a message, greater than all that messages of this store have had."""
         ...
 
     async def commit(self, work: Work, now: float) -> Committed:
         """Keep everything in ``work`` in one step. A checkpoint.
 
-        Routes with ``take`` whose delivery can be leased at ``now`` (it is due, nothing due of its
-        step waits, and its group has no other) are leased to the caller in the same step.
+        Messages and writes are kept in their order, then ``done`` is acknowledged. A message
+        without routes is not kept, nor is its key.
+
+        Routes with ``take`` whose delivery can be leased at ``now`` (it is due, nothing of its step
+        waits that could be leased, and its group has no other) are leased to the caller in the same
+        step. While other calls are under way, a store may leave it waiting instead.
 
         Raises:
             Conflict: something in ``work.seen`` is not so any more.
@@ -160,18 +173,21 @@ class Store(Protocol):
         ...
 
     async def redrive(self, ids: Collection[int], now: float) -> Sequence[int]:
-        """Make dead letters due deliveries again, and give the ids of those there were.
+        """Make dead letters due deliveries again, and give the ids of those there were, in order.
 
         They begin anew: no attempts, no crashes, no expiry. A checkpoint.
         """
         ...
 
     async def discard(self, ids: Collection[int]) -> Sequence[int]:
-        """Forget dead letters, and give the ids of those there were. A checkpoint."""
+        """Forget dead letters, and give the ids of those there were, in order. A checkpoint."""
         ...
 
     async def sweep(self, limit: int, now: float) -> Swept:
-        """Remove up to ``limit`` expired items, and keys that are over their time. A checkpoint."""
+        """Remove up to ``limit`` expired items, and keys that are over their time. A checkpoint.
+
+        The first to expire go first. What follows from the changes is not taken: it waits.
+        """
         ...
 
     def agenda(self, now: float) -> Agenda:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from attrs import field, frozen
 
@@ -28,8 +28,7 @@ __all__ = [
 ]
 
 
-@frozen
-class Place:
+class Place(NamedTuple):
     """Where an item is: a ``key`` in a ``group`` of a ``space``.
 
     The space ``""`` is the state; any other is the stream of that name.
@@ -58,7 +57,10 @@ class Item:
 
 @frozen
 class Put:
-    """Keep a value at a place, until ``expires_at`` (None: until it is removed)."""
+    """Keep a value at a place, until ``expires_at`` (None: until it is removed).
+
+    One that has passed is a change too, and the item is gone at once.
+    """
 
     place: Place
     value: bytes = field(repr=False)
@@ -83,7 +85,7 @@ class Update:
 
 @frozen
 class Clear:
-    """Remove every item of a group."""
+    """Remove every item of a group, in the order of the keys."""
 
     space: str
     group: str
@@ -112,7 +114,8 @@ class Seen:
 class Change:
     """What a write did to one item. ``old`` and ``new`` are JSON, None where there is nothing.
 
-    ``expired``: its time did it, and nobody's write.
+    ``expired``: its time did it, and nobody's write. The first write to a place whose item has
+    expired, and was not swept, makes two changes: that it expired, and what was written.
     """
 
     place: Place

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from motia_trio.cli.sources import settings_from
+from motia_trio.cli.sources import STORE, settings_from
 from motia_trio.errors import SettingInvalid
 from motia_trio.settings import Settings
 
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 
 def test_without_any_source_the_settings_are_the_defaults(tmp_path: Path) -> None:
-    assert settings_from(tmp_path, {}, {}) == Settings()
+    """But for the store, which is a file: the command keeps what it is given."""
+    assert settings_from(tmp_path, {}, {}) == Settings(store=STORE)
 
 
 def test_a_flag_wins_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:
@@ -30,6 +31,7 @@ def test_every_setting_can_come_from_every_source(tmp_path: Path) -> None:
         "host": "::1",
         "port": 1,
         "store": "memory://",
+        "synchronous": "normal",
         "body_limit": 2,
         "message_limit": 3,
         "mailbox": 4,
@@ -50,7 +52,7 @@ def test_every_setting_can_come_from_every_source(tmp_path: Path) -> None:
 
 def test_other_variables_of_the_environment_are_none_of_ours(tmp_path: Path) -> None:
     environment = {"PORT": "1", "MOTIA_PORT": "2", "motia_trio_port": "3"}
-    assert settings_from(tmp_path, environment, {}) == Settings()
+    assert settings_from(tmp_path, environment, {}) == Settings(store=STORE)
 
 
 def test_a_misspelt_variable_is_an_error_and_not_ignored(tmp_path: Path) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+import tempfile
 import threading
 import time
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import trio
@@ -14,11 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from motia_trio import App, open_runtime, queue, step
+from tests.support import both_stores
 
 
+@both_stores
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**32))
-def test_attempts_at_one_message_never_overlap(seed: int) -> None:
+def test_attempts_at_one_message_never_overlap(store: str, seed: int) -> None:
     """Whatever handlers do (fail, hang over their bound, wait): one attempt at a time."""
     chance = random.Random(seed)
     running: Counter[int] = Counter()
@@ -44,8 +48,9 @@ def test_attempts_at_one_message_never_overlap(seed: int) -> None:
                     await trio.sleep(0.5)
             running[number] -= 1
 
-    async def main() -> None:
-        async with open_runtime(App([work]), observers=()) as rt:
+    async def main(folder: str) -> None:
+        app = App([work], root=folder, store=store)
+        async with open_runtime(app, observers=()) as rt:
             for number in range(40):
                 await rt.enqueue("work", number)
             await trio.sleep(1000)
@@ -54,10 +59,14 @@ def test_attempts_at_one_message_never_overlap(seed: int) -> None:
             # one that hung in its clean-up may have been done at its bound: then it is also dead
             assert all(attempts[number] <= 9 for number in range(40))
 
-    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    with tempfile.TemporaryDirectory() as folder:
+        trio.run(main, folder, clock=trio.testing.MockClock(autojump_threshold=0))
 
 
-async def test_a_thread_that_outlives_its_bound_is_waited_for_before_the_retry() -> None:
+@both_stores
+async def test_a_thread_that_outlives_its_bound_is_waited_for_before_the_retry(
+    tmp_path: Path, store: str
+) -> None:
     """A thread cannot be stopped, so its message waits for it."""
     at_once: list[int] = []
     lock = threading.Lock()
@@ -82,7 +91,8 @@ async def test_a_thread_that_outlives_its_bound_is_waited_for_before_the_retry()
             entered -= 1
         raise OSError("no luck")
 
-    async with open_runtime(App([work]), observers=()) as rt:
+    app = App([work], root=tmp_path, store=store)
+    async with open_runtime(app, observers=()) as rt:
         await rt.enqueue("work", 1)
         with trio.fail_after(10):
             while len(rt.dead_letters.list()) == 0:

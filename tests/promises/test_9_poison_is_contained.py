@@ -1,12 +1,14 @@
-"""Promise 9: a step that keeps crashing is quarantined, alone, and probed again.
-
-(A message that kills the process is a matter of the durable store.)
+"""Promise 9: a step that keeps crashing is quarantined, alone, and probed again; and a message that
+kills the process three times is a dead letter.
 """
 
 from __future__ import annotations
 
+import json
+import signal
 import sys
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,7 +17,7 @@ import trio
 
 from motia_trio import App, RestartPolicy, StepQuarantined, http, open_runtime, queue, step
 from motia_trio.events import ActorCrashed, ActorQuarantined, ActorRecovered
-from tests.support import Notebook
+from tests.support import Notebook, child
 
 
 async def test_a_crash_loop_quarantines_one_step_and_no_other(autojump_clock: Any) -> None:
@@ -162,3 +164,147 @@ async def test_an_embedding_program_may_have_a_quarantine_raised_to_it(autojump_
             for _ in range(4):
                 await rt.enqueue("bad")
             await trio.sleep_forever()
+
+
+# Handles what it is given, until it dies; when nothing is left it handles one more, tells the dead
+# letters, and ends. What is handled is written down outside of the store.
+POISONED = """
+import ctypes, json, os, signal, sys, trio
+from motia_trio import App, open_runtime, queue, step
+
+root, how, messages = sys.argv[1:]
+messages = json.loads(messages)
+log = os.open(os.path.join(root, "log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+sent = os.path.join(root, "sent")
+
+def say(what, data):
+    os.write(log, f"{what} {data}\\n".encode())
+
+def die():
+    if how == "exit":
+        os._exit(11)
+    if how == "fault":
+        ctypes.string_at(0)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+async def handle(data):
+    say("begin", data)
+    in_hand.add(data)
+    if expected <= in_hand:
+        together.set()
+    if data.startswith("poison"):
+        if first or how != "kill at once":
+            await together.wait()
+        die()
+    if not gone and data in expected:
+        await trio.sleep_forever()  # in hand when it comes
+    say("end", data)
+
+@step(queue("work"), name="Work")
+async def work(data):
+    await handle(data)
+
+@step(queue("group", infrastructure={"queue": {"type": "fifo"}}), name="Group")
+async def group(data):
+    await handle(data)
+
+@step(queue("threaded"), name="Threaded")
+def threaded(data):
+    say("begin", data)
+    trio.from_thread.run(together.wait)
+    if data.startswith("poison"):
+        die()
+    say("end", data)
+
+@step(queue("beside"), name="Beside")
+async def beside(data):
+    await handle(data)
+
+async def main():
+    global first, gone, in_hand, expected, together
+    in_hand, together = set(), trio.Event()
+    app = App([work, group, threaded, beside], root=root, store="sqlite:///store.db")
+    async with open_runtime(app, idle=True, observers=()) as rt:
+        first = not os.path.exists(sent)
+        if first:
+            for topic, data in messages:
+                await rt.enqueue(topic, data, group="g")
+            open(sent, "w").close()
+        poisons = sum(data.startswith("poison") for _, data in messages)
+        gone = len(rt.dead_letters.list()) >= poisons
+        # what is in hand at a death: all innocent ones at the first, and a fresh one at each
+        fresh = f"fresh {os.getpid()}"
+        expected = {fresh}
+        if first:
+            expected |= {data for _, data in messages if data.startswith("innocent")}
+    async with open_runtime(app, observers=()) as rt:
+        await rt.enqueue("beside", fresh)
+        await rt.quiesce()
+        letters = [[each.message.data, each.reason] for each in rt.dead_letters.list()]
+    print(json.dumps(letters))
+
+trio.run(main)
+"""
+INNOCENT = [("work", f"innocent {number}") for number in range(4)]
+BESIDE = [("beside", f"innocent {number}") for number in range(4, 8)]
+REASON = "the process died 3 times while a handler had it in hand"
+
+
+def _run_until_it_stays_up(
+    folder: Path, how: str, messages: list[tuple[str, str]]
+) -> tuple[list[int], list[list[str]], list[str]]:
+    """Start it again and again: how it died each time, the dead letters, and what was handled."""
+    program = folder / "poisoned.py"
+    program.write_text(POISONED)
+    deaths: list[int] = []
+    while True:
+        with child(program, folder, how, json.dumps(messages)) as process:
+            out, err = process.communicate(timeout=60)
+        if process.returncode == 0:
+            return deaths, json.loads(out), (folder / "log").read_text().splitlines()
+        assert process.returncode != 1, err
+        deaths.append(process.returncode)
+        assert len(deaths) < 10, "it never stays up"
+
+
+@pytest.mark.parametrize(
+    ("how", "code", "messages"),
+    [
+        ("exit", 11, [*INNOCENT, ("work", "poison"), *BESIDE]),
+        ("fault", -signal.SIGSEGV, [("work", "poison"), *INNOCENT, *BESIDE]),
+        ("kill", -signal.SIGKILL, [*INNOCENT, *BESIDE, ("work", "poison")]),
+        ("kill at once", -signal.SIGKILL, [*INNOCENT, *BESIDE, ("work", "poison")]),
+        ("exit", 11, [*INNOCENT, ("threaded", "poison"), *BESIDE]),
+        ("fault", -signal.SIGSEGV, [("threaded", "poison"), *INNOCENT]),
+        ("exit", 11, [("group", "before"), ("group", "poison"), ("group", "after")]),
+    ],
+)
+def test_a_message_that_kills_the_process_three_times_is_a_dead_letter(
+    tmp_path: Path, how: str, code: int, messages: list[tuple[str, str]]
+) -> None:
+    """What was in hand at the same time, once or each time anew, is handled; then it stays up."""
+    deaths, letters, log = _run_until_it_stays_up(tmp_path, how, messages)
+    assert deaths == [code] * 3
+    assert letters == [["poison", REASON]]
+    assert log.count("begin poison") == 3
+    for _, data in messages:
+        if data != "poison":
+            assert log.count(f"end {data}") == 1
+            assert log.count(f"begin {data}") <= 2
+    fresh = {line for line in log if line.startswith("begin fresh")}
+    assert len(fresh) == 4 or how == "kill at once"
+    assert all(log.count(line.replace("begin", "end")) == 1 for line in fresh)
+    if ("group", "poison") in messages:
+        order = [line for line in dict.fromkeys(log) if "fresh" not in line]
+        assert order == ["begin before", "end before", "begin poison", "begin after", "end after"]
+
+
+def test_two_that_kill_are_told_apart_and_from_the_innocent_ones(tmp_path: Path) -> None:
+    """After a death, what was in hand is handled one at a time, so that it is clear which it was."""
+    poisons = [("work", "poison a"), ("beside", "poison b")]
+    messages = [*INNOCENT, *poisons, *BESIDE]
+    deaths, letters, log = _run_until_it_stays_up(tmp_path, "kill", messages)
+    assert sorted(letters) == [["poison a", REASON], ["poison b", REASON]]
+    assert len(deaths) == 5  # together once, and twice each
+    for _, data in [*INNOCENT, *BESIDE]:
+        assert log.count(f"end {data}") == 1

@@ -72,6 +72,8 @@ def connect_writer(path: Path, synchronous: Synchronous) -> sqlite3.Connection:
     connection = _connect(path)
     try:
         version = _check(connection, path)
+        connection.execute("BEGIN IMMEDIATE")  # fails here and not later if it is read-only
+        connection.execute("ROLLBACK")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {synchronous.upper()}")
         connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")

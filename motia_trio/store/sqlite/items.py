@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -24,20 +23,23 @@ class Items:
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
-        self._cache: OrderedDict[Place, Item | None] = OrderedDict()
+        self._cache: dict[Place, Item | None] = {}
         self._used = 0
 
-    def read(self, place: Place, now: float, *, cached: bool = True) -> Item | None:
-        """Give the live item at a place. Not ``cached``: as it is in the file at this moment."""
-        cache = self._cache
-        if not cached:
-            item = self._reader.item(place)
-        elif place in cache:
-            item = cache[place]
-            cache.move_to_end(place)
-        else:
+    def read(self, place: Place, now: float) -> Item | None:
+        """Give the live item at a place."""
+        try:
+            item = self._cache[place]
+        except KeyError:
             item = self._reader.item(place)
             self.remember(place, item)
+        if item is None or (item.expires_at is not None and now >= item.expires_at):
+            return None
+        return item
+
+    def read_file(self, place: Place, now: float) -> Item | None:
+        """Give the live item at a place, as it is in the file at this moment."""
+        item = self._reader.item(place)
         return item if item is not None and item.live(now) else None
 
     def items(self, space: str, group: str, now: float) -> dict[str, Item]:
@@ -55,8 +57,9 @@ class Items:
         self._cache[place] = item
         self._used += _cost(item)
         while self._used > CACHE_BYTES:
-            _, oldest = self._cache.popitem(last=False)
-            self._used -= _cost(oldest)
+            # the one that was read from the file, or written, the longest ago
+            oldest = next(iter(self._cache))
+            self._used -= _cost(self._cache.pop(oldest))
 
     def forget(self, place: Place) -> None:
         """Read it from the file the next time."""
@@ -73,12 +76,13 @@ class Ahead:
 
     def __init__(self, kept: Items) -> None:
         self._kept = kept
-        self._ahead: dict[Place, tuple[Item | None, Plan]] = {}
+        #: what is on its way, and with which commit
+        self.places: dict[Place, tuple[Item | None, Plan]] = {}
 
     def submit(self, items: Mapping[Place, Item | None], plan: Plan) -> None:
         """Some items are on their way to the disk."""
         for place, item in items.items():
-            self._ahead[place] = (item, plan)
+            self.places[place] = (item, plan)
 
     def kept(self, items: Mapping[Place, Item | None], plan: Plan) -> None:
         """They are there."""
@@ -94,29 +98,26 @@ class Ahead:
             self._drop(place, plan)
 
     def _drop(self, place: Place, plan: Plan) -> bool:
-        if place in self._ahead and self._ahead[place][1] is plan:
-            del self._ahead[place]
+        if place in self.places and self.places[place][1] is plan:
+            del self.places[place]
             return True
         return False
 
     def clear(self) -> None:
         """A commit failed: nothing that was on its way will be there."""
-        self._ahead.clear()
-
-    def __contains__(self, place: Place) -> bool:
-        return place in self._ahead
+        self.places.clear()
 
     def read(self, place: Place, now: float) -> Item | None:
         """Give the item at a place."""
-        if place not in self._ahead:
+        if place not in self.places:
             return self._kept.read(place, now)
-        item = self._ahead[place][0]
+        item = self.places[place][0]
         return item if item is not None and item.live(now) else None
 
     def items(self, space: str, group: str, now: float) -> dict[str, Item]:
         """Give the items of a group by key, in order."""
         found = self._kept.items(space, group, now)
-        for place, (item, _) in self._ahead.items():
+        for place, (item, _) in self.places.items():
             if (place.space, place.group) == (space, group):
                 found.pop(place.key, None)
                 if item is not None and item.live(now):
@@ -126,7 +127,7 @@ class Ahead:
     def groups(self, space: str, now: float) -> list[str]:
         """Give the names of the groups, in order."""
         names = set(self._kept.groups(space, now))
-        for group in {place.group for place in self._ahead if place.space == space}:
+        for group in {place.group for place in self.places if place.space == space}:
             if self.items(space, group, now):
                 names.add(group)
             else:

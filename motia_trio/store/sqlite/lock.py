@@ -89,6 +89,9 @@ def holder(path: Path) -> int | None:
     """
     if sys.platform != "linux":
         return None
+    with _guard:  # to close any descriptor of the file would give this process's own lock away
+        if os.path.realpath(path) in _open_here:
+            return None
     try:
         descriptor = os.open(path.with_name(path.name + ".lock"), os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

@@ -192,9 +192,7 @@ class Reader:
         """The item at a place, expired or not."""
         rows = self._rows(
             "SELECT value, version, expires_at FROM item WHERE space = ? AND grp = ? AND key = ?",
-            place.space,
-            place.group,
-            place.key,
+            *place,
         )
         return Item(*rows[0]) if rows else None
 

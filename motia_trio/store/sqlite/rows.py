@@ -70,16 +70,22 @@ def failure_row(number: int, failure: Failure) -> Row:
     """Keep what went wrong in an attempt."""
     return (
         int(Act.FAILURE), number, None, None, None, None, None, None, failure.ended_at,
-        failure.error, failure.traceback, None, failure.started_at, failure.where, None,
+        _writable(failure.error), _writable(failure.traceback), None, failure.started_at,
+        _writable(failure.where), None,
         failure.attempt, None,
     )  # fmt: skip
+
+
+def _writable(words: str) -> str:
+    """Words of an error as UTF-8 can write them: names of files may have what it cannot."""
+    return words if words.isascii() else words.encode(errors="backslashreplace").decode()
 
 
 def bury_row(number: int, step: int, fifo: str | None, reason: str, now: float) -> Row:
     """Make a dead letter of a delivery."""
     return (
         int(Act.BURY), number, step, None, fifo, None, None, None, now,
-        reason, None, None, None, None, None, None, None,
+        _writable(reason), None, None, None, None, None, None, None,
     )  # fmt: skip
 
 

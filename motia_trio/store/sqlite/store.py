@@ -406,7 +406,9 @@ class SqliteStore:
     def read(self, place: Place, now: float) -> Item | None:
         """Give the item at a place."""
         # what is on its way may be in the file already, where the other readers would see it
-        return self._items.read(place, now, cached=place not in self._ahead)
+        if place in self._ahead.places:
+            return self._items.read_file(place, now)
+        return self._items.read(place, now)
 
     def items(self, space: str, group: str, now: float) -> Mapping[str, Item]:
         """Give the items of a group by key, in the order of the keys."""
@@ -422,7 +424,7 @@ class SqliteStore:
         gone = {
             place: item
             for place, item in self._reader.expired(limit, now)
-            if place not in self._ahead
+            if place not in self._ahead.places
         }
         changes = [Change(place, item.value, None, expired=True) for place, item in gone.items()]
         with self._plan() as plan:

@@ -1,0 +1,71 @@
+"""A project's store, opened for a command while no service runs."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager, suppress
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from motia_trio import codec
+from motia_trio.cli.project import Ask, Failed
+from motia_trio.control.dispatch import dispatch
+from motia_trio.control.protocol import VERSION
+from motia_trio.service import open_runtime
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from motia_trio.app import App
+    from motia_trio.service import Service
+
+__all__ = ["opened"]
+
+
+@contextmanager
+def opened(app: App) -> Iterator[Ask]:
+    """Open the runtime of an app whose steps do not run, in a thread, and give a way to ask it.
+
+    Raises:
+        OSError: its store cannot be opened.
+    """
+    ready: SimpleQueue[tuple[Service, trio.lowlevel.TrioToken] | BaseException] = SimpleQueue()
+    scope = trio.CancelScope()
+
+    async def main() -> None:
+        async with open_runtime(app, idle=True, observers=()) as service:
+            ready.put((service, trio.lowlevel.current_trio_token()))
+            with scope:
+                await trio.sleep_forever()
+
+    def run() -> None:
+        try:
+            trio.run(main)
+        except BaseException as error:  # noqa: BLE001, ASYNC103 - raised in the command's thread
+            ready.put(error)
+
+    thread = threading.Thread(target=run, name="motia_trio store", daemon=True)
+    thread.start()
+    first = ready.get()
+    if isinstance(first, BaseException):
+        thread.join()
+        raise first
+    service, token = first
+
+    def ask(op: str, /, **params: Any) -> Any:
+        request = {"v": VERSION, "op": op, "params": params}
+        answer = trio.from_thread.run(dispatch, service, request, trio_token=token)
+        if "error" in answer:
+            raise Failed(answer["error"]["message"])
+        return codec.decode(codec.encode(answer["result"]))
+
+    try:
+        yield ask
+    finally:
+        with suppress(trio.RunFinishedError):
+            token.run_sync_soon(scope.cancel)
+        thread.join()
+        if not ready.empty() and isinstance(error := ready.get(), BaseException):
+            raise error

@@ -1,0 +1,5 @@
+"""The conformance suite for stores."""
+
+from motia_trio.testing.stores.conformance import StoreConformance
+
+__all__ = ["StoreConformance"]

@@ -1,0 +1,394 @@
+"""Does the same to a store and to the model, step by step, and compares all that can be seen."""
+
+# assert is how a test speaks
+# ruff: noqa: S101
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import pytest
+from attrs import evolve
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from motia_trio.messages import Ack, Bury, GiveBack, Message, Origin, Retry, Route
+from motia_trio.store import Counts, Place, Put, Seen, Work
+from motia_trio.testing.stores.model import Claim, Model
+from motia_trio.testing.stores.probe import NOW, failure
+from motia_trio.testing.stores.running import OpenStore
+from motia_trio.testing.stores.stories import (
+    GROUPS,
+    KEYS,
+    MESSAGES,
+    NO_WRITES,
+    ORIGIN,
+    READINGS,
+    SOON,
+    SPACES,
+    STEPS,
+    TOPICS,
+    WHICH,
+    WRITES,
+    Reading,
+)  # fmt: skip
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from motia_trio.messages import DeadLetter, Delivery, Outcome
+    from motia_trio.store import Change, Committed, Store, Write
+    from motia_trio.testing.stores.model import Letter
+
+__all__ = ["StoreMachine"]
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """Commits, leases, settles and lets time pass. ``reopens``: the store keeps when it is left."""
+
+    opener: ClassVar[type[OpenStore]] = OpenStore
+
+    def __init__(self, make: Callable[[], Store], *, reopens: bool) -> None:
+        super().__init__()
+        self.make = make
+        self.reopens = reopens
+        self.now = NOW
+        self.reactions: list[tuple[Sequence[Change], Origin | None]] = []
+        self.followed: list[tuple[Message, list[Route]]] = []
+        self.store = make()
+        self.open = self.opener(self.store, self.now, self.react)
+        self.model = Model(self.now)
+        self.deliveries: list[tuple[Delivery, Claim]] = []
+        self.settled: list[Delivery] = []
+        self.readings: list[Reading] = []
+        self.versions: dict[Place, tuple[int, int]] = {}
+        self.used_versions: set[tuple[Place, int]] = set()
+        self.last_id = self.last_kept = ""
+        self.numbers = itertools.count()
+
+    def react(
+        self, changes: Sequence[Change], origin: Origin | None, now: float
+    ) -> list[tuple[Message, list[Route]]]:
+        """Give a message for each change of a group that is watched, as the runtime would."""
+        assert now == self.now
+        bundles = [
+            (
+                Message(self.store.new_id(now), "(state)", b"{}", "0" * 32, now),
+                [Route("B", 0, now, fifo=change.place.key, take=next(self.numbers) % 2 == 0)],
+            )
+            for change in changes
+            if change.place.group == "watched"
+        ]
+        self.reactions.append((changes, origin))
+        self.followed += bundles
+        return bundles
+
+    def follow(self, changes: list[Change], origin: Origin | None) -> list[Any]:
+        """Give the messages that followed; see that the store asked about just these changes."""
+        asked = [(change, change.expired) for each, _ in self.reactions for change in each]
+        assert asked == [(change, change.expired) for change in changes]
+        assert all(given == origin for _, given in self.reactions)
+        followed, self.followed = self.followed, []
+        self.reactions = []
+        return followed
+
+    # commits
+
+    def _new_id(self) -> str:
+        made: str = self.open.look(lambda store: store.new_id(self.now))
+        assert made > self.last_id, "an id is greater than those before"
+        self.last_id = made
+        return made
+
+    def _placed(self, write: Write) -> Write:
+        if isinstance(write, Put) and write.expires_at is not None:
+            return evolve(write, expires_at=self.now + write.expires_at)
+        return write
+
+    @rule(
+        messages=MESSAGES,
+        writes=st.one_of(NO_WRITES, WRITES),
+        rely=st.sampled_from([False, False, False, True]),
+        done=st.sampled_from([False, False, False, True]),
+        which=WHICH,
+    )
+    def commit(
+        self,
+        messages: list[tuple[Message, list[Route]]],
+        writes: list[Write],
+        rely: bool,  # noqa: FBT001
+        done: bool,  # noqa: FBT001
+        which: int,
+    ) -> None:
+        """Have anything kept, or refused."""
+        bundles = [
+            (
+                evolve(message, id=self._new_id()),
+                [evolve(route, due_at=self.now + route.due_at) for route in routes],
+            )
+            for message, routes in messages
+        ]
+        writes = [self._placed(write) for write in writes]
+        readings = self.readings[-1 - which % 3 :] if rely else []
+        ended = self.settled[-1:] if done and which % 4 == 0 else []
+        held = self.deliveries[which % len(self.deliveries)] if done and self.deliveries else None
+        delivery = ended[0] if ended else held[0] if held else None
+        work = Work(bundles, writes, [each.seen for each in readings], delivery, ORIGIN)
+        reasons = self.model.reasons(
+            writes,
+            [(each.what, each.mark) for each in readings],
+            done_is_leased=delivery is None or any(delivery.id == d.id for d, _ in self.deliveries),
+        )
+        if reasons:
+            with pytest.raises(reasons):
+                self.open.wait("commit", work, self.now)
+            self.reactions, self.followed = [], []
+            return
+        committed = self.open.wait("commit", work, self.now)
+        self._committed(committed, bundles, writes)
+        if delivery is not None:
+            self._end(delivery, Ack())
+
+    def _committed(self, committed: Committed, bundles: list[Any], writes: Sequence[Write]) -> None:
+        self.model.all_items, changes = self.model.plan(writes)
+        assert [(each, each.expired) for each in committed.changes] == [
+            (each, each.expired) for each in changes
+        ]
+        bundles += self.follow(changes, ORIGIN)
+        taken, duplicates = self.model.keep(bundles)
+        kept = [
+            message.id for message, routes in bundles if routes and message.id not in duplicates
+        ]
+        self.last_kept = max([self.last_kept, *kept])
+        assert dict(committed.duplicates) == duplicates
+        self._given(committed.taken, taken)
+
+    def _given(self, deliveries: Sequence[Delivery], claims: list[Claim]) -> None:
+        """See that the store has leased what the model has."""
+        assert [
+            (each.message, each.step, each.trigger, each.fifo, each.failures, each.crashes)
+            for each in deliveries
+        ] == [
+            (each.message, each.route.step, each.route.trigger, each.route.fifo, each.failures, 0)
+            for each in claims
+        ]
+        for delivery, claim in zip(deliveries, claims, strict=True):
+            assert claim.id in {0, delivery.id}
+            claim.id = delivery.id
+            self.deliveries.append((delivery, claim))
+
+    @rule(what=READINGS)
+    def look(self, what: tuple[str, str | None, str | None]) -> None:
+        """Read what a commit will rely on."""
+        space, group, key = what
+
+        def mark(store: Store) -> Any:
+            if group is None:
+                return frozenset(store.groups(space, self.now))
+            found = store.items(space, group, self.now)
+            if key is None:
+                return {name: item.version for name, item in found.items()}
+            return found[key].version if key in found else 0
+
+        seen = Seen(space, group, key, self.open.look(mark))
+        self.readings.append(Reading(what, seen, self.model.mark(*what)))
+
+    # deliveries
+
+    @rule(step=st.sampled_from(["A", "A", "A", "B"]), limit=st.sampled_from([1, 1, 2, 5]))
+    def lease(self, step: str, limit: int) -> None:
+        """Lease what the model says."""
+        mine = self.model.open(step)
+        given = self.open.wait("lease", step, limit, self.now)
+        for claim in mine[:limit]:
+            claim.leased = True
+        self._given(given.deliveries, mine[:limit])
+        assert given.more == (len(mine) > limit)
+
+    def _end(self, delivery: Delivery, outcome: Outcome) -> None:
+        (found,) = [each for each in self.deliveries if each[0].id == delivery.id]
+        self.deliveries.remove(found)
+        self.model.settle(found[1], outcome)
+        self.settled.append(found[0])
+
+    @precondition(lambda self: self.deliveries)
+    @rule(which=WHICH, kind=st.sampled_from(["ack", "give back", "retry", "bury", ""]), after=SOON)
+    def settle(self, which: int, kind: str, after: float) -> None:
+        """End a lease in any way."""
+        delivery = self.deliveries[which % len(self.deliveries)][0]
+        failed = failure(delivery.attempt)
+        outcomes: dict[str, Outcome] = {
+            "ack": Ack(),
+            "give back": GiveBack(),
+            "retry": Retry(self.now + after, failed),
+            "bury": Bury(f"why {which}", failed if which % 2 else None),
+        }
+        outcome = outcomes.get(kind, Ack())
+        if kind:
+            self.open.wait("settle", delivery, outcome, self.now)
+        else:
+            self.open.acknowledge(delivery, self.now)
+        self._end(delivery, outcome)
+
+    @precondition(lambda self: self.deliveries)
+    @rule(which=WHICH)
+    def begin(self, which: int) -> None:
+        """Let a handler have a delivery in hand."""
+        delivery = self.deliveries[which % len(self.deliveries)][0]
+        self.open.look(lambda store: store.begin(delivery))
+
+    @precondition(lambda self: self.settled)
+    @rule(which=WHICH)
+    def settle_again(self, which: int) -> None:
+        """Try to end a lease that has ended."""
+        delivery = self.settled[which % len(self.settled)]
+        if all(each.id != delivery.id for each, _ in self.deliveries):
+            with pytest.raises(KeyError):
+                self.open.wait("settle", delivery, Ack(), self.now)
+            with pytest.raises(KeyError):
+                self.open.acknowledge(delivery, self.now)
+
+    @precondition(lambda self: self.model.claims)
+    @rule(which=WHICH)
+    def cancel(self, which: int) -> None:
+        """Drop what waits of some message."""
+        number = self.model.claims[which % len(self.model.claims)].message.id
+        assert self.open.wait("cancel", number, self.now) == self.model.cancel(number)
+
+    def _ids(self, which: int) -> set[int]:
+        dead = [letter.claim.id for letter in self.model.letters]
+        return {1, *dead[which % 3 :: 2]}
+
+    @precondition(lambda self: self.model.letters)
+    @rule(which=WHICH)
+    def redrive(self, which: int) -> None:
+        """Let some dead letters, and one that is none, begin anew."""
+        ids = self._ids(which)
+        assert list(self.open.wait("redrive", ids, self.now)) == self.model.redrive(ids)
+
+    @precondition(lambda self: self.model.letters)
+    @rule(which=WHICH)
+    def discard(self, which: int) -> None:
+        """Forget some dead letters, and one that is none."""
+        ids = self._ids(which)
+        gone = [letter.claim.id for letter in self.model.discard(ids)]
+        assert list(self.open.wait("discard", ids)) == gone
+
+    # time
+
+    @rule(seconds=st.sampled_from([0.5, 1.0, 1.0, 2.0, 5.0, 86_400.0]))
+    def pass_time(self, seconds: float) -> None:
+        """Let it be later."""
+        self.now += seconds
+        self.model.at(self.now)
+
+    @rule(limit=st.sampled_from([1, 2, 100]))
+    def sweep(self, limit: int) -> None:
+        """Remove what has expired."""
+        items = self.model.all_items
+        expired = {p: kept for p, kept in items.items() if not kept.live(self.now)}
+        swept = self.open.wait("sweep", limit, self.now)
+        gone = [change.place for change in swept.changes]
+        assert len({*gone}) == len(gone) == min(limit, len(expired))
+        assert all(change.expired and change.new is None for change in swept.changes)
+        assert [change.old for change in swept.changes] == [expired[p].value for p in gone]
+        times = [expired.pop(place).expires_at or 0.0 for place in gone]
+        assert times == sorted(times)
+        assert not expired or times[-1] <= min(kept.expires_at or 0.0 for kept in expired.values())
+        self.model.all_items = {p: kept for p, kept in items.items() if p not in gone}
+        following = self.follow(list(swept.changes), None)
+        self.model.keep((m, [evolve(r, take=False) for r in routes]) for m, routes in following)
+        ends = [kept.expires_at for kept in self.model.all_items.values()]
+        ends += [until for _, until in self.model.keys.values() if until > self.now]
+        assert swept.next_at == min((end for end in ends if end is not None), default=None)
+
+    @precondition(lambda self: self.reopens)
+    @rule()
+    def reopen(self) -> None:
+        """Leave the store in order, and come back."""
+        self.open.close()
+        self.store = self.make()
+        self.open = self.opener(self.store, self.now, self.react)
+        self.model.reopen()
+        self.settled += [delivery for delivery, _ in self.deliveries]
+        self.deliveries = []
+        self.readings = []
+        self.versions = {}
+        self.used_versions = set()
+        self.last_id = self.last_kept
+
+    def teardown(self) -> None:
+        """Leave the store."""
+        self.open.close()
+
+    # what can be seen
+
+    @invariant()
+    def what_it_tells_is_true(self) -> None:
+        """Compare everything."""
+        self.open.look(self._compare_deliveries)
+        self.open.look(self._compare_letters)
+        self.open.look(self._compare_items)
+
+    def _compare_deliveries(self, store: Store) -> None:
+        counts = store.counts(self.now)
+        assert {step: counts.get(step, Counts()) for step in STEPS} == {
+            step: self.model.counts(step) for step in STEPS
+        }
+        assert store.agenda(self.now) == self.model.agenda(STEPS)
+
+    def _compare_letters(self, store: Store) -> None:
+        dead = sorted(self.model.letters, key=lambda letter: letter.claim.id)
+        for step, topic, before in itertools.product(
+            (None, *STEPS), (None, *TOPICS), (None, self.now, self.now - 1)
+        ):
+            expected = [
+                letter
+                for letter in dead
+                if step in {None, letter.claim.route.step}
+                and topic in {None, letter.claim.message.topic}
+                and (before is None or letter.died_at < before)
+            ]
+            given = store.dead_letters(step=step, topic=topic, died_before=before)
+            _compare(given, expected)
+            page = store.dead_letters(step=step, topic=topic, died_before=before, limit=2)
+            _compare(page, expected[:2])
+            if len(expected) > 2:
+                last = page[-1].id
+                rest = store.dead_letters(step=step, topic=topic, died_before=before, after=last)
+                _compare(rest, expected[2:])
+        ids = {letter.claim.id for letter in dead[::2]} | {1}
+        _compare(store.dead_letters(ids=ids), dead[::2])
+        assert list(store.dead_letters(ids=())) == []
+
+    def _compare_items(self, store: Store) -> None:
+        for space in SPACES:
+            assert list(store.groups(space, self.now)) == self.model.groups(space)
+            for group in GROUPS:
+                given = store.items(space, group, self.now)
+                expected = self.model.items(space, group)
+                assert [(key, item.value, item.expires_at) for key, item in given.items()] == [
+                    (key, kept.value, kept.expires_at) for key, kept in expected.items()
+                ]
+                for key in KEYS:
+                    place = Place(space, group, key)
+                    assert store.read(place, self.now) == given.get(key)
+                    if key in expected:
+                        self._compare_version(place, given[key].version, expected[key].stamp)
+
+    def _compare_version(self, place: Place, version: int, stamp: int) -> None:
+        """A version stands for one write, as the model's stamp does, and never comes again."""
+        assert version > 0
+        known = self.versions.get(place)
+        if known is None or known[1] != stamp:
+            assert (place, version) not in self.used_versions
+            self.used_versions.add((place, version))
+            self.versions[place] = (version, stamp)
+        else:
+            assert known[0] == version
+
+
+def _compare(given: Sequence[DeadLetter], expected: Sequence[Letter]) -> None:
+    told = [evolve(letter, failures=tuple(letter.failures)) for letter in given]
+    assert told == [letter.told() for letter in expected]

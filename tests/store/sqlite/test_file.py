@@ -1,0 +1,347 @@
+"""Which files are a store, how an older one is brought up to date, and what all others are told."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import tempfile
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from motia_trio import codec
+from motia_trio.errors import StoreBroken, StoreDamaged, StoreTooNew
+from motia_trio.store import Counts, Place, Put
+from motia_trio.store.sqlite import SqliteStore
+from motia_trio.store.sqlite.file import copy_to, migrate
+from motia_trio.store.sqlite.schema import APPLICATION_ID, MIGRATIONS
+from motia_trio.testing.stores.probe import NOW, Probe, names
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# what a store may leave beside its file when it is closed
+BESIDE = {"store.db.hands", "store.db.lock"}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "store.db"
+
+
+async def opened(path: Path) -> None:
+    async with SqliteStore(path).opened(NOW):
+        pass
+
+
+def beside(path: Path) -> set[str]:
+    return {each.name for each in path.parent.iterdir()} - {path.name}
+
+
+def tell(path: Path, sql: str) -> list[tuple[object, ...]]:
+    """What a connection that is no store's says."""
+    with closing(sqlite3.connect(path)) as connection:
+        rows = connection.execute(sql).fetchall()
+        connection.commit()
+    return rows
+
+
+# a new store
+
+
+async def test_a_store_makes_its_folder_and_says_whose_its_file_is(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / ".motia" / "store.db"
+    await opened(path)
+    assert tell(path, "PRAGMA application_id") == [(APPLICATION_ID,)]
+    assert tell(path, "PRAGMA user_version") == [(len(MIGRATIONS),)]
+    assert tell(path, "PRAGMA journal_mode") == [("wal",)]
+    assert (path.parent / ".gitignore").read_text() == "*\n"
+
+
+async def test_a_store_that_is_left_in_order_is_one_file_and_its_lock(path: Path) -> None:
+    async with SqliteStore(path).opened(NOW):
+        assert "store.db-wal" in beside(path)
+    assert beside(path) == BESIDE
+
+
+async def test_an_empty_file_becomes_a_store(path: Path) -> None:
+    path.touch()
+    await opened(path)
+    assert tell(path, "PRAGMA user_version") == [(len(MIGRATIONS),)]
+
+
+@pytest.mark.parametrize("name", ["store.db", "a b%20c?mode=ro#x.db", "é🦊.db"])
+async def test_a_file_may_have_any_name(tmp_path: Path, name: str) -> None:
+    async with SqliteStore(tmp_path / name).opened(NOW) as _:
+        pass
+    assert (tmp_path / name).stat().st_size
+    assert {each.name.removeprefix(name) for each in tmp_path.iterdir()} == {"", ".hands", ".lock"}
+
+
+# what is no store
+
+
+async def whole_store(path: Path) -> None:
+    """A file with something on many pages, moved into one piece."""
+    store = SqliteStore(path)
+    async with store.opened(NOW):
+        probe = Probe(store)
+        await probe.keep(*(str(n) * 500 for n in range(100)))
+
+
+def other_database(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("CREATE TABLE theirs (a)")
+        connection.execute("INSERT INTO theirs VALUES ('precious')")
+        connection.commit()
+
+
+@pytest.mark.parametrize("kept", [10, 100, 4096, 5000, 0.5, 0.9])
+async def test_a_truncated_file_is_told_and_left_as_it_is(path: Path, kept: float) -> None:
+    await whole_store(path)
+    whole = path.read_bytes()
+    part = whole[: kept if isinstance(kept, int) else int(len(whole) * kept)]
+    path.write_bytes(part)
+    with pytest.raises(StoreDamaged, match=r"store\.db: damaged, or not a store.*Left as it is"):
+        await opened(path)
+    assert path.read_bytes() == part
+    assert beside(path) <= BESIDE
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [b"x", b"no database, but text\n" * 1000, b"SQLite format 3\0" + b"\xff" * 9000, b"\0" * 5000],
+)
+async def test_garbage_is_told_and_left_as_it_is(path: Path, garbage: bytes) -> None:
+    path.write_bytes(garbage)
+    with pytest.raises(StoreDamaged, match=r"store\.db: damaged, or not a store"):
+        await opened(path)
+    assert path.read_bytes() == garbage
+    assert beside(path) <= {"store.db.lock"}
+
+
+async def test_another_program_s_database_is_told_and_left_as_it_is(path: Path) -> None:
+    other_database(path)
+    before = path.read_bytes()
+    with pytest.raises(StoreDamaged, match="a SQLite file, but not a store of motia_trio"):
+        await opened(path)
+    assert path.read_bytes() == before
+    assert beside(path) <= {"store.db.lock"}
+
+
+async def test_a_newer_store_is_told_and_left_as_it_is(path: Path) -> None:
+    await opened(path)
+    tell(path, "PRAGMA user_version = 99")
+    before = path.read_bytes()
+    with pytest.raises(StoreTooNew, match=r"version 99; this one knows 2\); upgrade motia_trio"):
+        await opened(path)
+    assert path.read_bytes() == before
+    assert beside(path) <= BESIDE
+
+
+async def test_a_file_that_could_not_be_opened_can_be_when_it_is_mended(path: Path) -> None:
+    path.write_bytes(b"x" * 100)
+    store = SqliteStore(path)
+    for _ in range(2):
+        with pytest.raises(StoreDamaged):
+            async with store.opened(NOW):
+                pass
+    path.unlink()
+    async with store.opened(NOW):
+        assert names(await Probe(store).keep("m", take=True)) == ["m"]
+
+
+# what cannot be written
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder of a user who may not write everywhere, as root may; we are that user for a test."""
+    made = Path(tempfile.mkdtemp())
+    root = os.geteuid() == 0
+    if root:
+        os.chown(made, 65534, 65534)
+        os.seteuid(65534)
+    try:
+        yield made
+    finally:
+        made.chmod(0o700)
+        if root:
+            os.seteuid(0)
+        shutil.rmtree(made)
+
+
+async def test_a_read_only_file_is_told(folder: Path) -> None:
+    path = folder / "store.db"
+    await opened(path)
+    before = path.read_bytes()
+    path.chmod(0o400)
+    with pytest.raises(StoreBroken, match=r"store\.db: the file cannot be written: .* read-only"):
+        await opened(path)
+    assert path.read_bytes() == before
+    path.chmod(0o600)
+    await opened(path)
+
+
+async def test_a_read_only_folder_is_told(folder: Path) -> None:
+    folder.chmod(0o500)
+    with pytest.raises(StoreBroken, match=r"store\.db\.lock: Permission denied"):
+        await opened(folder / "store.db")
+    with pytest.raises(StoreBroken, match="the folder cannot be made: Permission denied"):
+        await opened(folder / "new" / "store.db")
+    assert list(folder.iterdir()) == []
+
+
+async def test_a_file_in_the_place_of_the_folder_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreBroken, match="the folder cannot be made"):
+        await opened(tmp_path / "file" / "store.db")
+
+
+async def test_a_folder_in_the_place_of_the_file_is_told(path: Path) -> None:
+    path.mkdir()
+    with pytest.raises(StoreBroken, match=r"store\.db: unable to open database file"):
+        await opened(path)
+
+
+# older versions
+
+
+def version_one(path: Path) -> None:
+    """A store as the first version wrote it, with a message that waits and a dead letter."""
+    number, dead = int(NOW * 1000) << 8, (int(NOW * 1000) << 8) + 1
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        migrate(connection, path, 0, MIGRATIONS[:1])
+        connection.execute("INSERT INTO step VALUES (1, 'A')")
+        for each, name in ((number, "waits"), (dead, "buried")):
+            connection.execute(
+                "INSERT INTO message VALUES (?, 't', ?, ?, ?, NULL, NULL, 0, 3, NULL)",
+                (each, codec.encode(name), "0" * 32, NOW),
+            )
+        connection.execute(
+            "INSERT INTO delivery (id, step, trigger, head, priority, due_at) VALUES (?,1,0,1,3,?)",
+            (number << 12 | 1, NOW),
+        )
+        connection.execute(
+            "INSERT INTO dead VALUES (?, 1, 0, NULL, 'why', ?, NULL)", (dead << 12 | 1, NOW)
+        )
+
+
+async def test_an_older_store_is_brought_up_to_date_and_a_copy_is_kept(path: Path) -> None:
+    version_one(path)
+    old = tell(path, "SELECT * FROM message ORDER BY id")
+    store = SqliteStore(path)
+    async with store.opened(NOW):
+        probe = Probe(store)
+        assert probe.counts() == Counts(waiting=1, dead=1)
+        await probe.put("k", 1)
+        (letter,) = store.dead_letters()
+        (delivery,) = await probe.lease()
+        assert (letter.message.data, delivery.message.data) == ("buried", "waits")
+        assert store.new_id(0) > letter.message.id
+    assert tell(path, "PRAGMA user_version") == [(2,)]
+    copy = path.with_name("store.db.v1")
+    assert beside(path) == {*BESIDE, "store.db.v1"}
+    assert tell(copy, "PRAGMA user_version") == [(1,)]
+    assert tell(copy, "SELECT * FROM message ORDER BY id") == old
+    assert tell(copy, "SELECT name FROM sqlite_master WHERE name = 'item'") == []
+
+
+async def test_a_copy_of_an_older_try_is_replaced(path: Path) -> None:
+    version_one(path)
+    copy = path.with_name("store.db.v1")
+    copy.write_text("half a copy")
+    await opened(path)
+    assert tell(copy, "SELECT count(*) FROM message") == [(2,)]
+
+
+def test_a_migration_that_fails_leaves_the_file_as_it_was(path: Path) -> None:
+    version_one(path)
+
+    def told() -> list[list[tuple[object, ...]]]:
+        return [
+            tell(path, sql)
+            for sql in (
+                "PRAGMA user_version",
+                "SELECT name FROM sqlite_master ORDER BY name",
+                "SELECT * FROM message ORDER BY id",
+            )
+        ]
+
+    before = told()
+    wrong = "CREATE TABLE new (a); UPDATE message SET topic = 'x'; CREATE TABLE step (a);"
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        with pytest.raises(sqlite3.OperationalError, match="step already exists"):
+            migrate(connection, path, 1, (MIGRATIONS[0], wrong))
+        assert not connection.in_transaction
+    assert told() == before
+
+
+async def test_a_store_that_cannot_be_copied_is_not_migrated(path: Path) -> None:
+    version_one(path)
+    path.with_name("store.db.v1").mkdir()
+    before = path.read_bytes()
+    with pytest.raises(StoreBroken, match=r"store\.db\.v1"):
+        await opened(path)
+    assert path.read_bytes() == before
+    assert tell(path, "PRAGMA user_version") == [(1,)]
+
+
+# room and copies
+
+
+async def test_the_pages_of_what_is_done_are_used_again(path: Path) -> None:
+    store = SqliteStore(path, synchronous="normal")
+    sizes: list[int] = []
+    async with store.opened(NOW):
+        probe = Probe(store)
+        for n in range(10):
+            await probe.keep(*(f"{n} {m}" * 20 for m in range(1000)))
+            for key in "abc":
+                await probe.put(key, f"{n}" * 5000)
+            async with trio.open_nursery() as nursery:
+                for delivery in await probe.lease():
+                    nursery.start_soon(probe.ack, delivery)
+            sizes.append(tell(path, "PRAGMA page_count")[0][0])  # type: ignore[arg-type]
+    assert sizes[-1] <= sizes[0] * 1.1
+
+
+async def test_a_copy_is_whole_while_writing_goes_on(path: Path, tmp_path: Path) -> None:
+    store = SqliteStore(path, synchronous="normal")
+    copies: list[tuple[int, Path]] = []
+    async with store.opened(NOW):
+        probe = Probe(store)
+        await probe.keep(*(str(n) * 200 for n in range(1000)), step="bulk")
+        written = 0
+
+        async def write(writing: trio.CancelScope) -> None:
+            nonlocal written
+            while not writing.cancel_called:
+                writes = [Put(Place("", "g", f"{written:05}"), b"1")]
+                message = probe.message(f"{written:05}")
+                await probe.commit((message, [probe.to()]), writes=writes)
+                written += 1
+
+        async with trio.open_nursery() as nursery:
+            writing = trio.CancelScope()
+            nursery.start_soon(write, writing)
+            for n in range(3):
+                before, target = written, tmp_path / f"copy{n}.db"
+                size = await trio.to_thread.run_sync(copy_to, path, target)
+                assert size == target.stat().st_size
+                copies.append((before, target))
+            writing.cancel()
+    assert not list(tmp_path.glob("*.part"))
+    for before, target in copies:
+        copied = SqliteStore(target)
+        async with copied.opened(NOW):
+            probe = Probe(copied)
+            assert names(await probe.lease()) == list(probe.items())
+            assert before <= len(probe.items()) <= written
+            assert probe.counts("bulk") == Counts(waiting=1000)
