@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from tests.support import command
+from tests.support import Command, command
 
 
 def post_a_message(example: Path, body: dict[str, Any]) -> tuple[httpx.Response, Any, int]:
@@ -18,10 +18,17 @@ def post_a_message(example: Path, body: dict[str, Any]) -> tuple[httpx.Response,
     """
     with command(example, "--log-format", "json") as running:
         answer = httpx.post(f"{running.url}/messages", json=body)
-        assert running.process.stderr is not None
-        record: Any = {}
-        while record.get("message") != "Processing message":
-            record = json.loads(running.process.stderr.readline())
+        record = await_record(running, "Processing message")
         code, _, _ = running.stop()
     assert record["step"] == "ProcessMessage"
     return answer, record, code
+
+
+def await_record(running: Command, words: str) -> Any:
+    """Read the log, which is in JSON, up to the record whose message has these words."""
+    assert running.process.stderr is not None
+    for line in running.process.stderr:
+        record = json.loads(line)
+        if words in record["message"]:
+            return record
+    raise AssertionError(f"the log has ended, and nothing in it said {words!r}")

@@ -65,12 +65,19 @@ class Settler:
 
     def _acknowledged(self, delivery: Delivery, error: Exception | None) -> None:
         """The store has kept an acknowledgement, or could not."""
-        self._under_way -= 1
         if error is None:
+            self._under_way -= 1
             self._shared.activity.leave()
             self._tell_feeder(delivery, Ack())
         else:
-            self._shared.again(self._settle, delivery, Ack())
+            self._shared.again(self._acknowledge_again, delivery)
+
+    async def _acknowledge_again(self, delivery: Delivery) -> None:
+        """It is under way until it is kept: with too many such the hands wait, not the memory."""
+        try:
+            await self._settle(delivery, Ack())
+        finally:
+            self._under_way -= 1
 
     async def give_back(self, delivery: Delivery) -> None:
         """No attempt was made, or we ended it: nothing is counted."""

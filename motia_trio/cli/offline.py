@@ -53,19 +53,34 @@ def opened(app: App) -> Iterator[Ask]:
         thread.join()
         raise first
     service, token = first
+    asking: set[trio.CancelScope] = set()
+
+    async def answer(request: dict[str, Any]) -> dict[str, Any]:
+        with trio.CancelScope() as asked:
+            asking.add(asked)
+            try:
+                return await dispatch(service, request)
+            finally:
+                asking.discard(asked)
+        raise Failed("interrupted")
+
+    def leave() -> None:
+        for asked in asking:
+            asked.cancel()
+        scope.cancel()
 
     def ask(op: str, /, **params: Any) -> Any:
         request = {"v": VERSION, "op": op, "params": params}
-        answer = trio.from_thread.run(dispatch, service, request, trio_token=token)
-        if "error" in answer:
-            raise Failed(answer["error"]["message"])
-        return codec.decode(codec.encode(answer["result"]))
+        told = trio.from_thread.run(answer, request, trio_token=token)
+        if "error" in told:
+            raise Failed(told["error"]["message"])
+        return codec.decode(codec.encode(told["result"]))
 
     try:
         yield ask
     finally:
         with suppress(trio.RunFinishedError):
-            token.run_sync_soon(scope.cancel)
+            token.run_sync_soon(leave)
         thread.join()
         if not ready.empty() and isinstance(error := ready.get(), BaseException):
             raise error

@@ -18,6 +18,7 @@ from motia_trio.errors import LoadFailed, SettingInvalid, StoreLocked
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from motia_trio.app import App
     from motia_trio.settings import Settings
 
 __all__ = ["Ask", "Failed", "ask_service", "project_settings", "store_path", "talk"]
@@ -61,20 +62,32 @@ def talk(directory: str, *, steps: bool = False, creates: bool = False) -> Itera
     """
     root = Path(directory).absolute()
     until = time.monotonic() + LOCKED_FOR
+    app: App | None = None
     with ExitStack() as stack:
         while True:
             if _listens(root):
-                yield lambda op, /, **params: ask_service(root, op, **params)
-                return
+                ask = _talking(root)
+                break
+            app = app or _app(root, steps=steps, creates=creates)
             try:
-                ask = stack.enter_context(_opened(root, steps=steps, creates=creates))
+                ask = stack.enter_context(_opened(app))
             except StoreLocked as error:
                 if time.monotonic() > until:
                     raise Failed(_locked(root, error)) from None
                 time.sleep(0.05)
-                continue
-            yield ask
-            return
+            else:
+                break
+        yield ask
+
+
+def _talking(root: Path) -> Ask:
+    def ask(op: str, /, **params: Any) -> Any:
+        try:
+            return ask_service(root, op, **params)
+        except client.NobodyListens as error:
+            raise Failed(f"the service has stopped meanwhile: {error}") from None
+
+    return ask
 
 
 def _listens(root: Path) -> bool:
@@ -135,11 +148,9 @@ def store_path(root: Path, settings: Settings) -> Path:
     return path
 
 
-@contextmanager
-def _opened(root: Path, *, steps: bool, creates: bool) -> Iterator[Ask]:
-    """Open the store of a project in which no service runs."""
+def _app(root: Path, *, steps: bool, creates: bool) -> App:
+    """The app of a project in which no service runs, as it is opened for its store."""
     from motia_trio.app import App
-    from motia_trio.cli.offline import opened
 
     settings = project_settings(root)
     path = store_path(root, settings)
@@ -149,12 +160,22 @@ def _opened(root: Path, *, steps: bool, creates: bool) -> Iterator[Ask]:
             "Name another with --dir"
         )
     given = settings.model_dump(exclude_unset=True)
+    try:
+        return App.from_directory(root, **given) if steps else App(root=root, **given)
+    except (LoadFailed, SettingInvalid, OSError) as error:
+        raise Failed(str(error)) from None
+
+
+@contextmanager
+def _opened(app: App) -> Iterator[Ask]:
+    """Open the store of an app. Raises StoreLocked, and Failed if it cannot be opened at all."""
+    from motia_trio.cli.offline import opened
+
     with ExitStack() as stack:
         try:
-            app = App.from_directory(root, **given) if steps else App(root=root, **given)
             ask = stack.enter_context(opened(app))
         except StoreLocked:
             raise
-        except (LoadFailed, SettingInvalid, OSError) as error:
+        except (SettingInvalid, OSError) as error:
             raise Failed(str(error)) from None
         yield ask

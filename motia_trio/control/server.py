@@ -53,7 +53,7 @@ async def control_edge(
     if folder is None:
         yield
         return
-    place = Path(folder)
+    place = _absolute(folder)
     try:
         make_folder(place)
         listener, identity = await trio.to_thread.run_sync(listen, place)
@@ -77,6 +77,11 @@ async def control_edge(
                 connections.cancel_scope.deadline = GRACE + max(limit, trio.current_time())
         finally:
             unlink(place, identity)
+
+
+def _absolute(folder: str | os.PathLike[str]) -> Path:
+    """Where it is now, wherever the program goes."""
+    return Path(folder).absolute()
 
 
 def _without(place: Path, error: OSError) -> str:
@@ -150,7 +155,10 @@ class _Desk:
                 while (end := received.find(b"\n", searched)) < 0:
                     searched = len(received)
                     if searched > self._limit:
-                        raise RequestUnfinished(f"a request of more than {self._limit} bytes")
+                        limit = self._runtime.settings.message_limit
+                        raise RequestUnfinished(
+                            f"a request of more than {self._limit} bytes; message_limit is {limit}"
+                        )
                     chunk = await stream.receive_some(CHUNK)
                     if not chunk:
                         break

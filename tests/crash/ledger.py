@@ -363,8 +363,9 @@ class Ledger:
         numbers = {part.strip("(),[]{}:;'\"") for part in words.split()}
         lines = (self.folder / "lines").read_text().splitlines()
         about = [line for line in lines if line.split()[-1] in numbers][-60:]
-        sent = [f"{n}: {self._sent[int(n)]}" for n in numbers if n.isdigit() and int(n) in self._sent]
+        sent = [
+            f"{n}: {self._sent[int(n)]}" for n in numbers if n.isdigit() and int(n) in self._sent
+        ]
         events = self.folder / "events"
         told = events.read_text().splitlines()[-30:] if events.exists() else []
         return "\n".join(["posted:", *sent, "handled:", *about, "events:", *told])
-

@@ -176,9 +176,7 @@ async def paid(data: Any, ctx: Any) -> None:
     _write("end", "Paid", "-", data.number)
 
 
-@step(
-    http("POST", "/order"), enqueues=["ordered"], name="TakeOrder", delivery="transactional"
-)
+@step(http("POST", "/order"), enqueues=["ordered"], name="TakeOrder", delivery="transactional")
 async def take_order(req: Any, ctx: Any) -> Any:
     """A request's transaction is kept before it is answered."""
     number = req.body.number

@@ -95,7 +95,9 @@ async def test_attempts_and_their_failures_are_counted_on_over_restarts(tmp_path
     @step(
         queue(
             "work",
-            infrastructure={"queue": {"maxRetries": 3, "backoffType": "fixed", "backoffDelayMs": 0}},
+            infrastructure={
+                "queue": {"maxRetries": 3, "backoffType": "fixed", "backoffDelayMs": 0}
+            },
         ),
         name="Work",
     )

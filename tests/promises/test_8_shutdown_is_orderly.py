@@ -191,7 +191,10 @@ async def test_a_signal_gives_back_what_waits_and_the_next_start_goes_on_in_orde
     tmp_path: Path, finishes: bool
 ) -> None:
     """What ran is finished, if it can be in time. What did not get there is as if never begun."""
-    project(tmp_path, {"steps/work_step.py": WORK.format(folder=str(tmp_path)), "steps/take_step.py": TAKE})
+    project(
+        tmp_path,
+        {"steps/work_step.py": WORK.format(folder=str(tmp_path)), "steps/take_step.py": TAKE},
+    )
     options = ["--store", "sqlite:///store.db", "--mailbox", "4"]
     limit = ["--shutdown-timeout", "20" if finishes else "0.1"]
     with command(tmp_path, *options, *limit) as running:

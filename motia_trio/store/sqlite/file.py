@@ -69,11 +69,10 @@ def connect_writer(path: Path, synchronous: Synchronous) -> sqlite3.Connection:
             f"SQLite {sqlite3.sqlite_version} is too old; Python must have been built with "
             f"{'.'.join(map(str, OLDEST_SQLITE))} or newer"
         )
+    _check_writable(path)
     connection = _connect(path)
     try:
         version = _check(connection, path)
-        connection.execute("BEGIN IMMEDIATE")  # fails here and not later if it is read-only
-        connection.execute("ROLLBACK")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {synchronous.upper()}")
         connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
@@ -138,8 +137,20 @@ def _connect(path: Path, mode: str = "rwc") -> sqlite3.Connection:
         raise StoreBroken(f"{path}: {error}") from error
 
 
+def _check_writable(path: Path) -> None:
+    """See that the file can be written, before SQLite opens it for reading alone."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC))
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise StoreBroken(f"{path}: cannot be written: {error.strerror}") from None
+
+
 def _check(connection: sqlite3.Connection, path: Path) -> int:
     """See whose the file is, before anything is changed. Gives its version."""
+    if path.stat().st_size == 1:  # SQLite would take it for an empty one
+        raise _damaged(path, sqlite3.DatabaseError("file is not a database"))
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()

@@ -145,7 +145,7 @@ def _cancelled() -> bool:
     try:
         trio.from_thread.check_cancelled()
     except trio.Cancelled:  # noqa: ASYNC103 - it is raised again once the copy has ended
-        return True
+        return True  # noqa: ASYNC104
     return False
 
 

@@ -35,13 +35,15 @@ SPIN = 0.00005
 
 def broken(error: sqlite3.Error) -> StoreBroken:
     """Tell what SQLite says in the house's words."""
-    words = str(error)
-    if "disk is full" in words:
+    words, name = str(error), getattr(error, "sqlite_errorname", "")
+    if "disk is full" in words or name == "SQLITE_IOERR_SHMSIZE":  # the log's index does not fit
         words = "the disk is full"
     elif "readonly" in words:
         words = "the file cannot be written: it, or its disk, is read-only"
     elif "malformed" in words or "not a database" in words:
         words = "the file is damaged: restore a backup"
+    elif "I/O" in words and name:
+        words = f"{words} ({name})"
     return StoreBroken(words)
 
 

@@ -181,9 +181,10 @@ async def test_a_read_only_file_is_told(folder: Path) -> None:
     await opened(path)
     before = path.read_bytes()
     path.chmod(0o400)
-    with pytest.raises(StoreBroken, match=r"store\.db: the file cannot be written: .* read-only"):
+    with pytest.raises(StoreBroken, match=r"store\.db: cannot be written: Permission denied"):
         await opened(path)
     assert path.read_bytes() == before
+    assert beside(path) == BESIDE
     path.chmod(0o600)
     await opened(path)
 
@@ -197,6 +198,19 @@ async def test_a_read_only_folder_is_told(folder: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
+async def test_a_file_whose_folder_has_become_read_only_is_told(folder: Path) -> None:
+    path = folder / "store.db"
+    await opened(path)
+    before = path.read_bytes()
+    folder.chmod(0o500)
+    with pytest.raises(StoreBroken, match=r"store\.db: .*read-only"):
+        await opened(path)
+    assert path.read_bytes() == before
+    folder.chmod(0o700)
+    assert beside(path) == BESIDE
+    await opened(path)
+
+
 async def test_a_file_in_the_place_of_the_folder_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StoreBroken, match="the folder cannot be made"):
@@ -205,7 +219,7 @@ async def test_a_file_in_the_place_of_the_folder_is_told(tmp_path: Path) -> None
 
 async def test_a_folder_in_the_place_of_the_file_is_told(path: Path) -> None:
     path.mkdir()
-    with pytest.raises(StoreBroken, match=r"store\.db: unable to open database file"):
+    with pytest.raises(StoreBroken, match=r"store\.db: cannot be written: Is a directory"):
         await opened(path)
 
 

@@ -272,3 +272,36 @@ async def test_a_store_that_was_moved_is_still_one(tmp_path: Path) -> None:
     shutil.move(tmp_path / "copy.db", tmp_path / "store.db")
     async with store.opened(NOW):
         assert store.counts(NOW) == {"A": Counts(waiting=2)}
+
+
+async def test_work_goes_on_while_the_file_is_copied_and_rebuilt(
+    store: SqliteStore, tmp_path: Path
+) -> None:
+    """Nothing is lost, and every copy is of one moment: a pair that was kept together is there."""
+    await put(store, "A", 300)
+    done = False
+    kept = 0
+
+    async def work() -> None:
+        nonlocal kept
+        while not done:
+            writes = [Put(Place("", "g", f"{kept}{side}"), b"1") for side in ("l", "r")]
+            await store.commit(Work(writes=writes), NOW)
+            kept += 1
+            await ack(store, "A", 1)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(work)
+        for number in range(5):
+            await vacuum(store)
+            await backup(store, tmp_path / f"{number}.db")
+            await info(store, NOW)
+        done = True
+    assert kept > 0
+    assert len(store.items("", "g", NOW)) == 2 * kept
+    assert store.counts(NOW)["A"] == Counts(waiting=max(0, 300 - kept))
+    for number in range(5):
+        copy = SqliteStore(tmp_path / f"{number}.db")
+        async with copy.opened(NOW):
+            keys = set(copy.items("", "g", NOW))
+            assert {key[:-1] + "l" for key in keys} | {key[:-1] + "r" for key in keys} == keys
