@@ -34,11 +34,15 @@ log = logging.getLogger("motia_trio")
 FORCE_AFTER = 15.0
 # seconds that the store may be locked by a command, or by the service before, which is stopping
 LOCKED_FOR = 2.0
+# seconds after which a busy thread gives Python's lock to one that waits for it: the store's writer
+# needs it once for each commit, and the default (5 ms) is what an eager loop would make it wait
+SWITCH_INTERVAL = 0.0005
 
 
 def run_project(directory: str, flags: Mapping[str, Any]) -> int:
     """Serve a project until a signal comes. Gives the exit code."""
     root = Path(directory)
+    sys.setswitchinterval(SWITCH_INTERVAL)
     try:
         settings = settings_from(root, os.environ, flags)
         _configure_logging(settings)
