@@ -98,6 +98,8 @@ def _of_mapping(message: object) -> Outgoing:
                 + "; it knows topic, data, messageGroupId, delaySeconds, at, key, priority, expires"
             )
         if value is not None or key in {"topic", "data"}:
+            if _KEYS[key] in fields:
+                raise ValueError(f"enqueue is given {key!r} twice, in two spellings; give one")
             fields[_KEYS[key]] = value
     if "topic" not in fields:
         raise ValueError(f"enqueue needs a topic: {message!r:.80}")

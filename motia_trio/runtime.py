@@ -251,6 +251,8 @@ class Runtime:
                 does.
         """
         self._check_open()
+        if not isinstance(topic, str):
+            raise TypeError(f"rt.enqueue takes (topic, data, …), not {topic!r:.80}")
         batch = outgoing(
             topic, data, group=group, delay=delay, at=at, key=key, priority=priority,
             expires=expires,

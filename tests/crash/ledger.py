@@ -120,7 +120,7 @@ def _number(data: Any) -> int:
     return int(data["event"]["data"]["number"])
 
 
-def _hold(fact: bool, words: str) -> None:
+def _hold(fact: object, words: str) -> None:
     if not fact:
         raise Wrong(words)
 

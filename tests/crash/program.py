@@ -12,9 +12,10 @@ import os
 import random
 import signal
 import sys
-import time
+import traceback
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import attrs
 import trio
@@ -39,31 +40,43 @@ PLANNED = "OSError: on purpose"
 
 QUEUE = {"maxRetries": 50, "backoffType": "fixed", "backoffDelayMs": 1}
 
-_lines = -1
-_run = 0
-_chance = random.Random()
-_failed: set[tuple[str, int]] = set()
-_left: Any = None
+
+@attrs.define
+class Run:
+    """This process's run: its number, and the files in which it writes things down."""
+
+    number: int = 0
+    lines: int = -1
+    events: int = -1
+    chance: random.Random = attrs.field(factory=random.Random)
+    failed: set[tuple[str, int]] = attrs.field(factory=set)
+    left: Callable[[], int] = int
+
+    def write(self, what: str, step: str, key: str, number: int) -> None:
+        """Note what a handler does."""
+        os.write(self.lines, f"{self.number} {what} {step} {key} {number}\n".encode())
+
+    def note(self, what: object) -> None:
+        """Note what should not happen."""
+        os.write(self.events, f"run {self.number}: {what}\n".encode())
+
+    def fails_first(self, step: str, number: int, every: int) -> None:
+        """Fail the first time that this process has the message in hand."""
+        if number % every == 0 and (step, number) not in self.failed:
+            self.failed.add((step, number))
+            raise OSError("on purpose")
 
 
-def _write(what: str, step: str, key: str, number: int) -> None:
-    os.write(_lines, f"{_run} {what} {step} {key} {number}\n".encode())
-
-
-def _fails_first(step: str, number: int, every: int) -> None:
-    """Fail the first time that this process has the message in hand."""
-    if number % every == 0 and (step, number) not in _failed:
-        _failed.add((step, number))
-        raise OSError("on purpose")
+RUN = Run()
 
 
 async def _work(step: str, key: str, number: int, every: int) -> None:
-    _write("begin", step, key, number)
+    RUN.write("begin", step, key, number)
     if number % 3:
         # every third run is slow, so that much waits in the store when it is killed
-        await trio.sleep(_chance.random() * (0.004 if _run % 3 else 0.06))
-    _fails_first(step, number, every)
-    _write("end", step, key, number)
+        await trio.sleep(RUN.chance.random() * (0.004 if RUN.number % 3 else 0.06))
+    RUN.fails_first(step, number, every)
+    RUN.write("end", step, key, number)
 
 
 # messages
@@ -84,9 +97,9 @@ async def plain(data: Any, ctx: Any) -> None:
 
 @step(queue("plain", infrastructure={"queue": QUEUE}), name="Threaded")
 def threaded(data: Any, ctx: Any) -> None:
-    _write("begin", "Threaded", "-", data.number)
-    _fails_first("Threaded", data.number, 17)
-    _write("end", "Threaded", "-", data.number)
+    RUN.write("begin", "Threaded", "-", data.number)
+    RUN.fails_first("Threaded", data.number, 17)
+    RUN.write("end", "Threaded", "-", data.number)
 
 
 @step(http("POST", "/fifo"), enqueues=["fifo"], name="TakeFifo")
@@ -140,7 +153,7 @@ async def _count(ctx: Any, what: str, number: int) -> None:
     """Write what must be there together: a counter that others want too, and an item."""
     counter = str(number % COUNTERS)
     await ctx.state.update(what, counter, [{"type": "increment", "path": "", "by": 1}])
-    await trio.sleep(_chance.random() * 0.002)
+    await trio.sleep(RUN.chance.random() * 0.002)
     await ctx.streams[what].set("all", str(number), {"number": number})
 
 
@@ -157,11 +170,11 @@ async def take_pay(req: Any, ctx: Any) -> Any:
     delivery="transactional",
 )
 async def pay(data: Any, ctx: Any) -> None:
-    _write("begin", "Pay", "-", data.number)
+    RUN.write("begin", "Pay", "-", data.number)
     await ctx.enqueue("paid", {"number": data.number})
     await _count(ctx, "pay", data.number)
-    _fails_first("Pay", data.number, 11)
-    _write("end", "Pay", "-", data.number)
+    RUN.fails_first("Pay", data.number, 11)
+    RUN.write("end", "Pay", "-", data.number)
 
 
 @step(
@@ -170,10 +183,10 @@ async def pay(data: Any, ctx: Any) -> None:
     delivery="transactional",
 )
 async def paid(data: Any, ctx: Any) -> None:
-    _write("begin", "Paid", "-", data.number)
+    RUN.write("begin", "Paid", "-", data.number)
     await _count(ctx, "paid", data.number)
-    _fails_first("Paid", data.number, 17)
-    _write("end", "Paid", "-", data.number)
+    RUN.fails_first("Paid", data.number, 17)
+    RUN.write("end", "Paid", "-", data.number)
 
 
 @step(http("POST", "/order"), enqueues=["ordered"], name="TakeOrder", delivery="transactional")
@@ -193,7 +206,7 @@ async def ordered(data: Any, ctx: Any) -> None:
 
 @step(http("GET", "/left"), name="Left")
 async def left(req: Any, ctx: Any) -> Any:
-    return {"status": 200, "body": {"left": _left()}}
+    return {"status": 200, "body": {"left": RUN.left()}}
 
 
 STEPS = [
@@ -210,11 +223,8 @@ def make_app(folder: Path) -> App:
 # the process
 
 
-@attrs.define
 class Recorder:
     """Writes down what should not happen."""
-
-    file: int
 
     def observe(self, event: Event, /) -> None:
         """Note one event."""
@@ -225,12 +235,10 @@ class Recorder:
             (ActorCrashed, AppWarned, AskFailed, AttemptFailed, DeadLettered, HandlerOverdue,
              StoreFailed),
         ):  # fmt: skip
-            os.write(self.file, f"run {_run}: {event}\n".encode())
+            RUN.note(event)
 
 
-async def _serve(folder: Path, events: int, leash: int) -> None:
-    global _left
-
+async def _serve(folder: Path, leash: int) -> None:
     async def hold_leash() -> None:
         await trio.lowlevel.wait_readable(leash)
         os._exit(3)  # who started us is gone
@@ -239,13 +247,13 @@ async def _serve(folder: Path, events: int, leash: int) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(hold_leash)
             app = make_app(folder)
-            async with open_runtime(app, http="127.0.0.1:0", observers=[Recorder(events)]) as rt:
+            async with open_runtime(app, http="127.0.0.1:0", observers=[Recorder()]) as rt:
 
                 def count() -> int:
                     found = [actor.deliveries for actor in rt.tree().actors]
                     return sum(each.waiting + each.leased + each.delayed for each in found)
 
-                _left = count
+                RUN.left = count
                 _say(f"ready {rt.http_url}")
                 await anext(signals)
             nursery.cancel_scope.cancel()
@@ -257,28 +265,30 @@ def _say(line: str) -> None:
 
 def main(folder: Path, leash: int) -> None:
     """Start a run for each line of stdin, and tell how it ended."""
-    global _lines, _run
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-    _lines = os.open(folder / "lines", flags)
-    events = os.open(folder / "events", flags)
+    RUN.lines = os.open(folder / "lines", flags)
+    RUN.events = os.open(folder / "events", flags)
     for line in sys.stdin:
-        _run = int(line)
+        RUN.number = int(line)
         pid = os.fork()
         if pid == 0:
-            code = 1
-            try:
-                _say(f"pid {os.getpid()}")
-                _chance.seed(time.time_ns())
-                trio.run(_serve, folder, events, leash)
-                code = 0
-            except BaseException:
-                import traceback
-
-                os.write(events, f"run {_run}: {traceback.format_exc()}".encode())
-            finally:
-                os._exit(code)
+            _run(folder, leash)
         _, status = os.waitpid(pid, 0)
         _say(f"ended {os.waitstatus_to_exitcode(status)}")
+
+
+def _run(folder: Path, leash: int) -> NoReturn:
+    """Serve, in a process of its own, and end it."""
+    code = 1
+    try:
+        _say(f"pid {os.getpid()}")
+        trio.run(_serve, folder, leash)
+        code = 0
+    except BaseException:
+        RUN.note(traceback.format_exc())
+        raise
+    finally:
+        os._exit(code)
 
 
 if __name__ == "__main__":

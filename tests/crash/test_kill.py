@@ -67,7 +67,9 @@ class Load:
             except OSError:
                 continue
             try:
-                while not (self._over or client.closed):  # one that serves is closed at times
+                while not client.closed:  # one that serves is closed at times
+                    if self._over:
+                        break
                     number = self.ledger.send(path, key)
                     status = await client.post(f"/{path}", {"number": number, "key": key})
                     if status < 300:

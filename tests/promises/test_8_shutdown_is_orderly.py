@@ -186,9 +186,9 @@ async def _left(app: App, step: str) -> list[Delivery]:
     return list(leased.deliveries)
 
 
-@pytest.mark.parametrize("finishes", [True, False])
-async def test_a_signal_gives_back_what_waits_and_the_next_start_goes_on_in_order(
-    tmp_path: Path, finishes: bool
+@pytest.mark.parametrize(("limit", "done"), [("20", [0, 1]), ("0.1", [])])
+def test_a_signal_gives_back_what_waits_and_the_next_start_goes_on_in_order(
+    tmp_path: Path, limit: str, done: list[int]
 ) -> None:
     """What ran is finished, if it can be in time. What did not get there is as if never begun."""
     project(
@@ -196,8 +196,7 @@ async def test_a_signal_gives_back_what_waits_and_the_next_start_goes_on_in_orde
         {"steps/work_step.py": WORK.format(folder=str(tmp_path)), "steps/take_step.py": TAKE},
     )
     options = ["--store", "sqlite:///store.db", "--mailbox", "4"]
-    limit = ["--shutdown-timeout", "20" if finishes else "0.1"]
-    with command(tmp_path, *options, *limit) as running:
+    with command(tmp_path, *options, "--shutdown-timeout", limit) as running:
         answer = httpx.post(f"{running.url}/take", json={"count": 10})
         assert answer.status_code == 202
         assert [_next(running, "began"), _next(running, "began")] == [0, 1]
@@ -205,14 +204,13 @@ async def test_a_signal_gives_back_what_waits_and_the_next_start_goes_on_in_orde
         assert running.process.stderr is not None
         while "stopping" not in running.process.stderr.readline():
             pass
-        if finishes:
+        if done:
             (tmp_path / "go").touch()
         out, err = running.process.communicate(timeout=60)
         assert (running.process.returncode, out) == (0, "")
         assert "began" not in err
     app = App.from_directory(tmp_path, store="sqlite:///store.db")
-    left = await _left(app, "Work")
-    done = [0, 1] if finishes else []
+    left = trio.run(_left, app, "Work")
     assert [each.message.data["number"] for each in left] == list(range(len(done), 10))
     assert {(each.attempt, each.crashes) for each in left} == {(1, 0)}
     (tmp_path / "go").touch()
@@ -222,7 +220,7 @@ async def test_a_signal_gives_back_what_waits_and_the_next_start_goes_on_in_orde
     assert code == 0
     assert begun == [each.message.data["number"] for each in left]
     assert sorted(map(int, (tmp_path / "done").read_text().split())) == list(range(10))
-    assert await _left(app, "Work") == []
+    assert trio.run(_left, app, "Work") == []
 
 
 async def test_what_waits_in_the_file_begins_in_order_without_a_stampede(tmp_path: Path) -> None:

@@ -6,10 +6,7 @@ config = {
     "name": "ShipOrder",
     "description": "Has the parcel collected",
     "triggers": [{"type": "queue", "topic": "order.reserved"}],
-    "infrastructure": {
-        "handler": {"timeout": 10},
-        "queue": {"maxRetries": 5, "backoffDelayMs": 500},
-    },
+    "infrastructure": {"handler": {"timeout": 10}, "queue": {"maxRetries": 5}},
     "flows": ["orders"],
 }
 

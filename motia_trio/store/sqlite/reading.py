@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from motia_trio.errors import StoreBroken
@@ -67,6 +68,15 @@ class Reader:
             return self._connection.execute(sql, parameters).fetchall()
         except sqlite3.Error as error:
             raise StoreBroken(f"could not be read: {broken(error)}") from error
+
+    @contextmanager
+    def _one_moment(self) -> Iterator[None]:
+        """What is read within is as it was at one moment, whatever is written meanwhile."""
+        self._rows("BEGIN")
+        try:
+            yield
+        finally:
+            self._rows("COMMIT")
 
     # steps and what is waiting
 
@@ -178,12 +188,13 @@ class Reader:
                 parameters.append(value)  # type: ignore[arg-type]
         sql = f"{_DEAD} WHERE {' AND '.join(where)} ORDER BY e.id LIMIT ?"
         letters = []
-        for row in self._rows(sql, *parameters, -1 if limit is None else limit):
-            number, name, reason, died_at, trigger, fifo, expires_at, *message = row
-            failures = tuple(self.failures(number))
-            sent = _message(message, expires_at)
-            letter = DeadLetter(number, sent, name, reason, failures, died_at)
-            letters.append((letter, trigger, fifo))
+        with self._one_moment():
+            for row in self._rows(sql, *parameters, -1 if limit is None else limit):
+                number, name, reason, died_at, trigger, fifo, expires_at, *message = row
+                failures = tuple(self.failures(number))
+                sent = _message(message, expires_at)
+                letter = DeadLetter(number, sent, name, reason, failures, died_at)
+                letters.append((letter, trigger, fifo))
         return letters
 
     # items

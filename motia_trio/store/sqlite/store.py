@@ -140,6 +140,9 @@ class SqliteStore:
             if work.done is not None:
                 self._plan_done(plan, work.done)
             self._plan_items(plan, planned.items)
+            if not plan.acts and (self._keys or self._ahead.places):
+                # what is told is told of what may be on its way: not before that is kept
+                await self._writer.do(Op())
             await self._do(plan)
         return Committed(plan.taken, duplicates, planned.changes)
 

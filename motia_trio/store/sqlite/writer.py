@@ -203,19 +203,41 @@ class Writer:
             if len(valid) == 1 and valid[0].call is not None:
                 valid[0].result = valid[0].call(self._connection)
             elif rows := [row for op in valid for row in op.acts]:
-                self._write(rows)
+                self._write_where_room_is(rows)
         except Exception as error:  # noqa: BLE001 - told to everybody whom it concerns
             reason: Exception = broken(error) if isinstance(error, sqlite3.Error) else error
             self._fail(valid, reason)
 
     def _fail(self, ops: list[Op[Any]], reason: Exception) -> None:
-        if self._connection.in_transaction:
-            with suppress(sqlite3.Error):  # SQLite rolls back by itself on a full disk
-                self._connection.execute("ROLLBACK")
+        self._roll_back()
         self._epoch += 1
         self._reason = reason
         for op in ops:
             op.error = reason
+
+    def _roll_back(self) -> None:
+        if self._connection.in_transaction:
+            with suppress(sqlite3.Error):  # SQLite rolls back by itself on a full disk
+                self._connection.execute("ROLLBACK")
+
+    def _write_where_room_is(self, rows: list[Row]) -> None:
+        """Write; on a full disk again, in the log's own room, if what it holds can be moved."""
+        try:
+            self._write(rows)
+        except sqlite3.OperationalError as error:
+            if "disk is full" not in str(error):
+                raise
+            self._roll_back()
+            if not self._move_log():
+                raise
+            self._write(rows)
+
+    def _move_log(self) -> bool:
+        """Move what is in the log into the file: the log is written from its beginning then."""
+        with suppress(sqlite3.Error):
+            _, pages, moved = self._connection.execute("PRAGMA wal_checkpoint").fetchone()
+            return 0 < pages == moved  # type: ignore[no-any-return]
+        return False
 
     def _write(self, rows: list[Row]) -> None:
         """Carry the rows out in one transaction: one statement, if they are not too many."""

@@ -20,7 +20,7 @@ from motia_trio.store import Counts, Place, Put, Remove, Seen, Update, parse_ops
 from motia_trio.testing.stores.probe import Probe, StoreDuties, failure, in_store, names
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from motia_trio.messages import Delivery
     from motia_trio.store import Committed
@@ -160,6 +160,31 @@ class TaskDuties(StoreDuties):
         assert (counts.waiting, counts.leased, counts.delayed) == (0, 0, 0)
 
     @in_store
+    async def test_what_is_dropped_or_moved_is_dropped_or_moved_by_one(self, probe: Probe) -> None:
+        store, ids = probe.store, [await probe.bury(str(n), step="D") for n in range(10)]
+        message = probe.message()
+        await probe.commit((message, [probe.to(), probe.to()]))
+        cancelled: list[int] = []
+        moved: list[int] = []
+
+        async def cancel() -> None:
+            cancelled.append(await store.cancel(message.id, probe.now))
+
+        async def move(call: Callable[[], Awaitable[Sequence[int]]]) -> None:
+            moved.extend(await call())
+
+        async with trio.open_nursery() as nursery:
+            for n in range(5):
+                nursery.start_soon(cancel)
+                nursery.start_soon(move, partial(store.redrive, ids[n:], probe.now))
+                nursery.start_soon(move, partial(store.discard, ids[: 10 - n]))
+        assert sum(cancelled) == 2
+        assert sorted(moved) == ids
+        assert probe.counts() == Counts()
+        counts = probe.counts("D")
+        assert counts == Counts(waiting=len(await probe.lease(step="D")))
+
+    @in_store
     async def test_groups_keep_their_order_among_many_tasks_and_failures(
         self, probe: Probe
     ) -> None:
@@ -234,6 +259,29 @@ class TaskDuties(StoreDuties):
             await write()
             writing.cancel()
         assert told == sorted(told)
+
+    @in_store
+    async def test_a_dead_letter_is_told_whole(self, probe: Probe) -> None:
+        told: set[int] = set()
+
+        async def watch(writing: trio.CancelScope) -> None:
+            while not writing.cancel_called:
+                for _ in range(5):
+                    told.update(len(each.failures) for each in probe.store.dead_letters())
+                await trio.lowlevel.checkpoint()
+
+        await probe.keep(*(str(n) for n in range(20)))
+        async with trio.open_nursery() as nursery:
+            writing = trio.CancelScope()
+            nursery.start_soon(watch, writing)
+            for _ in range(20):
+                leased = await probe.lease()
+                async with trio.open_nursery() as burying:
+                    for delivery in leased:
+                        burying.start_soon(probe.settle, delivery, Bury("why", failure(1)))
+                await probe.store.redrive([each.id for each in leased], probe.now)
+            writing.cancel()
+        assert told == {1}
 
     @in_store
     async def test_what_moves_is_seen_in_one_place(self, probe: Probe) -> None:

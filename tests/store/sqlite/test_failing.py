@@ -17,7 +17,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from motia_trio.errors import StoreBroken
 from motia_trio.messages import Ack, Bury, GiveBack, Retry
-from motia_trio.store import Counts, Place, Put, Seen, Store
+from motia_trio.store import Counts, Place, Put, Seen, Store, Update, parse_ops
 from motia_trio.store.sqlite import SqliteStore
 from motia_trio.testing.stores.cancelling import CancellingDuties
 from motia_trio.testing.stores.machine import StoreMachine
@@ -258,6 +258,48 @@ async def test_what_was_planned_on_top_of_a_failing_commit_fails_too(probe: Prob
     assert (probe.read("k"), errors) == (2, ["on purpose"])
     await probe.put("k", 4)
     assert probe.read("k") == 4
+
+
+async def test_who_hears_of_a_failure_relies_on_nothing_that_will_fail_for_it(
+    probe: Probe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was planned before the news came fails later, and must not be built upon."""
+    await probe.put("k", {"n": 1})
+    await sqlite_of(probe).alone(lambda connection: connection.execute("PRAGMA query_only = 1"))
+    writer = sqlite_of(probe)._writer
+    commit, count = writer._commit, itertools.count()
+    fail, failed, go = threading.Event(), threading.Event(), threading.Event()
+
+    def commit_when_told(batch: Any) -> None:
+        gate = (fail, go)[min(next(count), 1)]
+        assert gate.wait(30)
+        commit(batch)
+        writer._connection.execute("PRAGMA query_only = 0")
+        failed.set()
+
+    monkeypatch.setattr(writer, "_commit", commit_when_told)
+    increment = Update(Place("", "g", "k"), parse_ops({"type": "increment", "path": "n"}), 100)
+
+    async def fail_and_increment() -> None:
+        with pytest.raises(StoreBroken):
+            await probe.put("other", 1)
+        nursery.start_soon(partial(probe.commit, writes=[increment]))
+        nursery.start_soon(partial(probe.keep, "kept", key="key"))
+        await trio.testing.wait_all_tasks_blocked()
+        go.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(fail_and_increment)
+        await trio.testing.wait_all_tasks_blocked()
+        fail.set()
+        assert failed.wait(30)  # and the Trio thread has not heard of it yet
+        message = probe.message("lost", key="key")
+        with pytest.raises(StoreBroken):
+            await probe.commit(
+                (message, [probe.to()]), writes=[Put(Place("", "g", "k"), b'{"n":100}')]
+            )
+    assert probe.items() == {"k": {"n": 2}}
+    assert names(await probe.lease()) == ["kept"]
 
 
 def _fail(_: sqlite3.Connection) -> None:

@@ -76,8 +76,7 @@ async def test_an_empty_file_becomes_a_store(path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["store.db", "a b%20c?mode=ro#x.db", "é🦊.db"])
 async def test_a_file_may_have_any_name(tmp_path: Path, name: str) -> None:
-    async with SqliteStore(tmp_path / name).opened(NOW) as _:
-        pass
+    await opened(tmp_path / name)
     assert (tmp_path / name).stat().st_size
     assert {each.name.removeprefix(name) for each in tmp_path.iterdir()} == {"", ".hands", ".lock"}
 
@@ -359,3 +358,42 @@ async def test_a_copy_is_whole_while_writing_goes_on(path: Path, tmp_path: Path)
             assert names(await probe.lease()) == list(probe.items())
             assert before <= len(probe.items()) <= written
             assert probe.counts("bulk") == Counts(waiting=1000)
+
+
+# pages that are damaged
+
+
+@pytest.mark.parametrize("page", range(1, 22, 2))
+async def test_a_page_that_is_damaged_is_told_as_that_and_closes_all(path: Path, page: int) -> None:
+    """Whatever page it is: an ``OSError`` that says so, or it was not needed."""
+    await whole_store(path)
+    damaged = bytearray(path.read_bytes())
+    damaged[page * 4096 : (page + 1) * 4096] = b"\xa5" * 4096
+    path.write_bytes(damaged)
+    words: list[str] = []
+    try:
+        store = SqliteStore(path)
+        async with store.opened(NOW):
+            await use(store, words)
+    except StoreBroken as error:
+        words.append(str(error))
+    assert all("damaged" in each for each in words)
+
+
+async def use(store: SqliteStore, words: list[str]) -> None:
+    probe = Probe(store)
+
+    async def lease() -> None:
+        await probe.ack(*await probe.lease())
+
+    async def keep() -> None:
+        await probe.keep("m", step="new", key="k")
+
+    async def put() -> None:
+        await probe.put("k", probe.read("k"))
+
+    for call in (lease, keep, put):
+        try:
+            await call()
+        except StoreBroken as error:
+            words.append(str(error))
