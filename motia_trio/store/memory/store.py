@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import heapq
-from bisect import insort
 from contextlib import asynccontextmanager
 from math import inf
 from typing import TYPE_CHECKING
 
 import trio
-from attrs import define, evolve, field
+from attrs import evolve
 
 from motia_trio.messages import Ack, Bury, DeadLetter, Delivery, GiveBack, Retry
-from motia_trio.store.ids import MessageIds, delivery_id
+from motia_trio.store.ids import MessageIds
+from motia_trio.store.memory.items import Items
+from motia_trio.store.memory.shelf import Claim, Shelf, arrivals_of, counts_of
 from motia_trio.store.planning import check_seen, plan_writes
 from motia_trio.store.protocol import KEY_LIFETIME, Agenda, Counts, Leased, Swept
 from motia_trio.store.work import Change, Committed, Item, Place
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
         AsyncIterator,
         Callable,
         Collection,
-        Iterable,
         Mapping,
         Sequence,
     )
@@ -34,121 +33,14 @@ if TYPE_CHECKING:
 __all__ = ["MemoryStore"]
 
 
-@define(eq=False)
-class _Claim:
-    """A delivery that is not gone. It may be leased when it is ``head``, due, and not leased."""
-
-    delivery: Delivery
-    due_at: float
-    head: bool = True
-    leased: bool = False
-    gone: bool = False
-
-    @property
-    def rank(self) -> tuple[float, int]:
-        return self.due_at, self.delivery.id
-
-    def open_at(self, due_at: float) -> bool:
-        """Whether a heap's note of it, made for ``due_at``, is still true."""
-        return self.head and not self.leased and not self.gone and self.due_at == due_at
-
-
-@define(eq=False)
-class _Group:
-    """A fifo group: its head, and what stands behind it in the order in which it becomes due."""
-
-    head: _Claim
-    behind: list[_Claim] = field(factory=list)
-
-
-@define(eq=False)
-class _Shelf:
-    """The deliveries of one step. The heaps may hold notes of claims that are not open any more."""
-
-    ready: list[tuple[int, float, int, _Claim]] = field(factory=list)
-    later: list[tuple[float, int, _Claim]] = field(factory=list)
-    groups: dict[str, _Group] = field(factory=dict)
-    claims: dict[int, _Claim] = field(factory=dict)
-    dead: int = 0
-
-    def enter(self, claim: _Claim, now: float) -> None:
-        """Take a new claim in, at its place in its group."""
-        self.claims[claim.delivery.id] = claim
-        fifo = claim.delivery.fifo
-        if fifo is not None:
-            group = self.groups.get(fifo)
-            if group is None:
-                self.groups[fifo] = _Group(claim)
-            elif self._gives_way(group.head, claim, now):
-                group.head.head = False
-                insort(group.behind, group.head, key=lambda each: each.rank)
-                group.head = claim
-            else:
-                claim.head = False
-                insort(group.behind, claim, key=lambda each: each.rank)
-                return
-        if not claim.leased:
-            self.note(claim)
-
-    @staticmethod
-    def _gives_way(head: _Claim, claim: _Claim, now: float) -> bool:
-        """A head that has never been due yet gives way to what is due before it."""
-        delivery = head.delivery
-        begun = head.leased or head.due_at <= now or delivery.failures or delivery.crashes
-        return not begun and claim.rank < head.rank
-
-    def note(self, claim: _Claim) -> None:
-        """Put an open claim where it will be found when it is due."""
-        heapq.heappush(self.later, (*claim.rank, claim))
-
-    def leave(self, claim: _Claim) -> None:
-        """A claim is gone: the next one of its group becomes the head."""
-        claim.gone = True
-        del self.claims[claim.delivery.id]
-        fifo = claim.delivery.fifo
-        if fifo is None:
-            return
-        group = self.groups[fifo]
-        if group.head is not claim:
-            group.behind.remove(claim)
-        elif group.behind:
-            group.head = group.behind.pop(0)
-            group.head.head = True
-            self.note(group.head)
-        else:
-            del self.groups[fifo]
-
-    def promote(self, now: float) -> None:
-        """Sort by priority what has become due, and forget notes that are not true any more."""
-        while self.later:
-            due_at, number, claim = self.later[0]
-            if claim.open_at(due_at):
-                if due_at > now:
-                    break
-                entry = (-claim.delivery.message.priority, due_at, number, claim)
-                heapq.heappush(self.ready, entry)
-            heapq.heappop(self.later)
-        while self.ready and not self.ready[0][-1].open_at(self.ready[0][1]):
-            heapq.heappop(self.ready)
-
-    def lease(self, now: float) -> Delivery | None:
-        """Lease the first that can be, or None."""
-        self.promote(now)
-        if not self.ready:
-            return None
-        claim = heapq.heappop(self.ready)[-1]
-        claim.leased = True
-        return claim.delivery
-
-
 class MemoryStore:
     """Keeps everything in this process. Nothing survives it."""
 
     def __init__(self) -> None:
-        self._shelves: dict[str, _Shelf] = {}
+        self._shelves: dict[str, Shelf] = {}
         self._dead: dict[int, tuple[DeadLetter, Delivery]] = {}
         self._keys: dict[tuple[str, str], tuple[str, float]] = {}
-        self._items = _Items()
+        self._items = Items()
         self._ids = MessageIds()
         self._version = 0
         self._react: React | None = None
@@ -184,7 +76,7 @@ class MemoryStore:
         check_seen(work.seen, self._items, now)
         planned = plan_writes(work.writes, self._items, now, self._new_version)
         following = self._following(planned.changes, work.origin, now)
-        arrivals = _arrivals((*work.messages, *following))  # may raise: before anything is kept
+        arrivals = arrivals_of((*work.messages, *following))  # may raise: before anything is kept
         self._items.take(planned.items)
         taken: list[Delivery] = []
         duplicates: dict[str, str] = {}
@@ -220,7 +112,7 @@ class MemoryStore:
         shelf = self._shelf(route.step)
         shelf.promote(now)
         take = route.take and route.due_at <= now and not shelf.ready
-        claim = _Claim(delivery, route.due_at)
+        claim = Claim(delivery, route.due_at)
         claim.leased = take and (route.fifo is None or route.fifo not in shelf.groups)
         shelf.enter(claim, now)
         return claim.leased
@@ -268,7 +160,7 @@ class MemoryStore:
         then(None)
         return True
 
-    def _leased(self, delivery: Delivery) -> _Claim:
+    def _leased(self, delivery: Delivery) -> Claim:
         claim = self._shelf(delivery.step).claims.get(delivery.id)
         if claim is None or not claim.leased:
             raise KeyError(f"delivery {delivery.id} is not leased")
@@ -300,7 +192,7 @@ class MemoryStore:
             fresh = Delivery(dead.id, message, dead.step, dead.trigger, dead.fifo)
             shelf = self._shelf(dead.step)
             shelf.dead -= 1
-            shelf.enter(_Claim(fresh, now), now)
+            shelf.enter(Claim(fresh, now), now)
         return found
 
     async def discard(self, ids: Collection[int]) -> Sequence[int]:
@@ -350,12 +242,12 @@ class MemoryStore:
 
     def counts(self, now: float) -> dict[str, Counts]:
         """Tell how many deliveries there are, by step."""
-        return {step: _counts(shelf, now) for step, shelf in self._shelves.items()}
+        return {step: counts_of(shelf, now) for step, shelf in self._shelves.items()}
 
-    def _shelf(self, step: str) -> _Shelf:
+    def _shelf(self, step: str) -> Shelf:
         shelf = self._shelves.get(step)
         if shelf is None:
-            shelf = self._shelves[step] = _Shelf()
+            shelf = self._shelves[step] = Shelf()
         return shelf
 
     # items
@@ -379,7 +271,7 @@ class MemoryStore:
         gone = self._items.expired(limit, now)
         changes = [Change(place, item.value, None, expired=True) for place, item in gone.items()]
         try:
-            arrivals = _arrivals(self._following(changes, None, now))
+            arrivals = arrivals_of(self._following(changes, None, now))
         except BaseException:
             self._items.take(gone)  # noted again: the next sweep finds them
             raise
@@ -396,95 +288,3 @@ class MemoryStore:
     def _new_version(self) -> int:
         self._version += 1
         return self._version
-
-
-def _arrivals(
-    messages: Iterable[tuple[Message, Sequence[Route]]],
-) -> list[tuple[Message, list[tuple[Delivery, Route]]]]:
-    """The deliveries of messages; of those that go nowhere nothing is kept, nor is their key."""
-    return [
-        (
-            message,
-            [
-                (
-                    Delivery(
-                        delivery_id(int(message.id, 16), n), message, to.step, to.trigger, to.fifo
-                    ),
-                    to,
-                )
-                for n, to in enumerate(routes)
-            ],
-        )
-        for message, routes in messages
-        if routes
-    ]
-
-
-def _counts(shelf: _Shelf, now: float) -> Counts:
-    leased = delayed = 0
-    for claim in shelf.claims.values():
-        leased += claim.leased
-        delayed += not claim.leased and claim.due_at > now
-    waiting = len(shelf.claims) - leased - delayed
-    return Counts(waiting=waiting, leased=leased, delayed=delayed, dead=shelf.dead)
-
-
-class _Items:
-    """Items by space, group and key, and when they expire."""
-
-    def __init__(self) -> None:
-        self._spaces: dict[str, dict[str, dict[str, Item]]] = {}
-        self._expiry: list[tuple[float, str, str, str]] = []
-
-    def read(self, place: Place, now: float) -> Item | None:
-        space, group, key = place
-        item = self._spaces.get(space, {}).get(group, {}).get(key)
-        return item if item is not None and item.live(now) else None
-
-    def items(self, space: str, group: str, now: float) -> dict[str, Item]:
-        found = self._spaces.get(space, {}).get(group, {})
-        return {key: found[key] for key in sorted(found) if found[key].live(now)}
-
-    def groups(self, space: str, now: float) -> list[str]:
-        found = self._spaces.get(space, {})
-        return sorted(
-            name for name, items in found.items() if any(item.live(now) for item in items.values())
-        )
-
-    def take(self, items: Mapping[Place, Item | None]) -> None:
-        """Write items, and remove those that are None."""
-        for place, item in items.items():
-            groups = self._spaces.setdefault(place.space, {})
-            keys = groups.setdefault(place.group, {})
-            if item is None:
-                keys.pop(place.key, None)
-                if not keys:
-                    del groups[place.group]
-                continue
-            keys[place.key] = item
-            if item.expires_at is not None:
-                note = (item.expires_at, place.space, place.group, place.key)
-                heapq.heappush(self._expiry, note)
-
-    def expired(self, limit: int, now: float) -> dict[Place, Item]:
-        """Give up to ``limit`` expired items, the first to expire first, and forget their notes."""
-        gone: dict[Place, Item] = {}
-        while len(gone) < limit and self._expiry and self._expiry[0][0] <= now:
-            found = self._noted(heapq.heappop(self._expiry))
-            if found is not None:
-                gone[found[0]] = found[1]
-        return gone
-
-    def next_expiry(self) -> float | None:
-        """The time at which the next item expires or has expired, None if none will."""
-        while self._expiry and self._noted(self._expiry[0]) is None:
-            heapq.heappop(self._expiry)
-        return self._expiry[0][0] if self._expiry else None
-
-    def _noted(self, note: tuple[float, str, str, str]) -> tuple[Place, Item] | None:
-        """The item that a note is about, if it is still so."""
-        expires_at, space, group, key = note
-        item = self._spaces.get(space, {}).get(group, {}).get(key)
-        if item is None or item.expires_at != expires_at:
-            return None
-        return Place(space, group, key), item
