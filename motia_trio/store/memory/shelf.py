@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from motia_trio.messages import Message, Route
 
-__all__ = ["Claim", "Shelf", "arrivals_of", "counts_of"]
+__all__ = ["Claim", "Group", "Shelf", "arrivals_of", "counts_of"]
 
 
 @define(eq=False)
