@@ -345,7 +345,9 @@ class Attempts:
             return
         running.settled = True
         took = trio.current_time() - running.started
-        await self._settler.fail(entry, told, started_at=shared.clock.now() - took)
+        # the trigger that it is for now, which may not be the one that it was stored for
+        policy = step.triggers[running.trigger].limits.retry
+        await self._settler.fail(entry, told, policy, started_at=shared.clock.now() - took)
 
     async def _give_up(self, entry: Entry, running: Running, error: Exception) -> None:
         """End an entry that could not even be judged."""

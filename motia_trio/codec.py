@@ -20,6 +20,7 @@ import msgspec
 from pydantic import BaseModel
 from pydantic_core import to_json
 
+from motia_trio.data import Nothing
 from motia_trio.errors import MalformedJson, NotEncodable
 
 __all__ = ["decode", "encode"]
@@ -90,6 +91,8 @@ def _may_hide_nan(raw: bytes, value: object) -> bool:
 
 
 def _fallback(value: object) -> object:
+    if isinstance(value, Nothing):
+        return None
     if attrs.has(type(value)):
         return attrs.asdict(value, recurse=False)  # type: ignore[arg-type]
     if hasattr(value, "__await__"):

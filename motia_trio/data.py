@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-__all__ = ["Data", "Request", "alias", "wrap"]
+__all__ = ["Data", "Nothing", "Request", "alias", "wrap"]
 
 
 @lru_cache(maxsize=4096)
@@ -90,6 +90,31 @@ class Request(Data):
         if key in {"raw_body", "rawBody"}:
             return object.__getattribute__(self, "_raw_body")
         return super().__missing__(key)
+
+
+class Nothing:
+    """What the first dialect gets where nothing is: falsy, equal to None, None for any key, null in JSON."""
+
+    __slots__ = ()
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __eq__(self, other: object) -> bool:
+        return other is None or isinstance(other, Nothing)
+
+    def __hash__(self) -> int:
+        return hash(None)
+
+    def __getitem__(self, key: object) -> None:
+        return None
+
+    def get(self, _: object, default: Any = None, /) -> Any:
+        """Give ``default``."""
+        return default
+
+    def __repr__(self) -> str:
+        return "<nothing>"
 
 
 def wrap(value: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 import trio
 
 from motia_trio import codec
-from motia_trio.data import alias
+from motia_trio.data import Nothing, alias
 from motia_trio.errors import ValueTooLarge
 from motia_trio.store import Clear, Place, Put, Remove, Update, check_name, parse_ops
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from motia_trio.access import Access
     from motia_trio.store import Change, Item, Write
 
-__all__ = ["Caller", "Collection", "Nothing", "Ready", "State", "Stream", "Streams", "Unwrapping"]
+__all__ = ["Caller", "Collection", "Ready", "State", "Stream", "Streams", "Unwrapping"]
 
 T = TypeVar("T")
 
@@ -68,31 +68,6 @@ class Unwrapping(dict[str, Any]):
     def get(self, key: str, default: Any = None, /) -> Any:
         """Give the value of a key, or ``default``."""
         return self[key] if key in self or key == "data" else default
-
-
-class Nothing:
-    """What the first dialect gets where nothing is: falsy, equal to None, None for any key."""
-
-    __slots__ = ()
-
-    def __bool__(self) -> bool:
-        return False
-
-    def __eq__(self, other: object) -> bool:
-        return other is None or isinstance(other, Nothing)
-
-    def __hash__(self) -> int:
-        return hash(None)
-
-    def __getitem__(self, key: object) -> None:
-        return None
-
-    def get(self, _: object, default: Any = None, /) -> Any:
-        """Give ``default``."""
-        return default
-
-    def __repr__(self) -> str:
-        return "<nothing>"
 
 
 class Collection:

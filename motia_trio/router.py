@@ -223,7 +223,7 @@ class Router:
                     trace_id=origin.trace_id,
                     created_at=now,
                     sender=origin.sender,
-                    hops=origin.hops + 1,
+                    hops=origin.hops,
                 )
                 bundles.append((message, routes))
         return bundles

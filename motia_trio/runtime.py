@@ -247,8 +247,8 @@ class Runtime:
 
         Raises:
             Closed: outside of the runtime's scope.
-            TypeError, ValueError, NotEncodable, MessageTooLarge, StoreBroken: as ``ctx.enqueue``
-                does.
+            TypeError, ValueError: a value that does not fit.
+            NotEncodable, MessageTooLarge, StoreBroken: as ``ctx.enqueue`` raises them.
         """
         self._check_open()
         if not isinstance(topic, str):

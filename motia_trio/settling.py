@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from motia_trio.access import Transaction
+    from motia_trio.policies import RetryPolicy
     from motia_trio.shared import Shared
     from motia_trio.steps import Step
 
@@ -83,10 +84,11 @@ class Settler:
         """No attempt was made, or we ended it: nothing is counted."""
         await self._settle(delivery, GiveBack())
 
-    async def fail(self, delivery: Delivery, told: Told, started_at: float) -> None:
+    async def fail(
+        self, delivery: Delivery, told: Told, policy: RetryPolicy, started_at: float
+    ) -> None:
         """An attempt failed: decide when to deliver again. ``started_at`` is a wall time."""
         shared, message = self._shared, delivery.message
-        policy = self._step.triggers[delivery.trigger].limits.retry
         wait = policy.wait_after(delivery.attempt, shared.random.random())
         now = shared.clock.now()
         failure = Failure(

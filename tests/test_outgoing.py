@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import sqlite3
 from datetime import UTC, datetime, timedelta, timezone
@@ -15,7 +14,6 @@ from motia_trio import App, MessageTooLarge, NotEncodable, Service, open_runtime
 from motia_trio.errors import StoreBroken
 from motia_trio.outgoing import LONGEST, Outgoing, outgoing
 from motia_trio.store.sqlite.writer import Writer
-from tests.support import Notebook
 
 DAY = 86_400.0
 YEAR = 365 * DAY
@@ -485,22 +483,23 @@ async def test_a_key_serves_a_topic_with_many_listeners_once_each(where: dict[st
     assert sorted(got) == ["a", "b", "c"]
 
 
-async def test_a_trace_may_be_given_and_is_carried_on(where: dict[str, Any]) -> None:
-    inbox = Inbox()
-    traces: list[str] = []
+async def test_a_trace_may_be_given_and_goes_down_the_chain(where: dict[str, Any]) -> None:
+    """Else each call from outside begins one."""
+    traces: list[tuple[Any, str]] = []
+
+    @step(queue("work"), name="Work")
+    async def work(data: Any, ctx: Any) -> None:
+        traces.append((data, ctx.trace_id))
 
     @step(queue("go"), enqueues=["work"], name="Go")
     async def go(data: Any, ctx: Any) -> None:
-        traces.append(ctx.trace_id)
-        raise OSError("no luck")
+        await ctx.enqueue("work", data)
 
-    notebook = Notebook()
-    app = App([inbox.step, go], **where)
-    async with open_runtime(app, observers=[notebook]) as rt:
-        await rt.enqueue("go", trace_id="f" * 32)
-        await rt.enqueue("go")
+    async with open_runtime(App([work, go], **where), observers=()) as rt:
+        await rt.enqueue("go", 0, trace_id="f" * 32)
+        for number in (1, 2):
+            await rt.enqueue("go", number)
         await rt.quiesce()
-    assert traces[0] == "f" * 32
-    assert len(traces[1]) == 32
-    assert traces[1] != traces[0]
-    assert len({*itertools.chain(traces)}) == 2
+    found = dict(traces)
+    assert found[0] == "f" * 32
+    assert len(set(found.values())) == 3

@@ -136,8 +136,8 @@ class StepDefinition:
     """A step made by :func:`step`: still callable as the function it was."""
 
     def __init__(self, model: Step, function: Callable[..., Any]) -> None:
+        functools.update_wrapper(self, function)  # first: it brings the attributes that function has
         self.step = model
-        functools.update_wrapper(self, function)
         self._function = function
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

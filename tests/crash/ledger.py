@@ -21,6 +21,7 @@ Claim = tuple[str, int]
 # which steps get a message that a path of the service enqueues
 STEPS = {
     "plain": ("Plain", "Threaded"),
+    "once": ("Once",),
     "fifo": ("Fifo",),
     "state": ("WatchState",),
     "stream": ("WatchStream",),
@@ -174,6 +175,7 @@ class Ledger:
     _read: int = 0
     _look: Look | None = None
     _looked_in: int = 0
+    _kills_before: int = 0
 
     # what the posters tell
 
@@ -185,6 +187,15 @@ class Ledger:
         self._tried[path, key] += 1
         self.figures.posted += 1
         return self._next
+
+    def send_again(self, number: int) -> None:
+        """Note that what was not answered is posted again, with a key: it may be there or not."""
+        path, key, _ = self._sent[number]
+        claims = {(step, number) for step in STEPS[path]}
+        seen = self._look is not None and claims & {*self._look.waiting, *self._look.dead}
+        if not seen and not claims & self._begun.keys():
+            self._sent[number] = path, key, self.run
+        self.figures.posted += 1
 
     def acknowledge(self, number: int) -> None:
         """Note that it was answered: from here on it must not be lost."""
@@ -206,6 +217,7 @@ class Ledger:
         self._check_transactions(now)
         self._check_dead(now)
         self._look, self._looked_in = now, self.run
+        self._kills_before = self.figures.kills
         self.figures.waiting += len(now.waiting)
         self.figures.suspects += sum(1 for crashes in now.waiting.values() if crashes)
         self.figures.dead = len(now.dead)
@@ -338,11 +350,21 @@ class Ledger:
         """Only what was in hand at three kills was given up, and says so."""
         for claim, reason in now.dead.items():
             _hold(reason == DIED, f"{claim} is a dead letter: {reason}")
-            # one that is noted as in hand is killed before it has written its line now and then
-            runs = len(set(self._begun[claim]))
-            _hold(runs >= 2, f"{claim} is a dead letter, and was in hand in {runs} runs")
+            if self._look is None or claim not in self._look.dead:
+                self._check_count(claim, 3)
+        for claim, crashes in now.waiting.items():
+            self._check_count(claim, crashes)
         gone = set(self._look.dead if self._look else ()) - set(now.dead)
         _hold(not gone, f"dead letters that are lost: {sorted(gone)}")
+
+    def _check_count(self, claim: Claim, crashes: int) -> None:
+        """Each kill counts once at the most."""
+        before = self._look.waiting.get(claim, 0) if self._look is not None else 0
+        kills = self.figures.kills - self._kills_before
+        _hold(
+            before <= crashes <= before + kills,
+            f"{claim} was in hand at {before} kills, then {kills} came, and now it is {crashes}",
+        )
 
     def check_end(self, now: Look) -> None:
         """Everything that was acknowledged has been handled, once the service had its time."""

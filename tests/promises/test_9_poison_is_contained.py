@@ -17,10 +17,13 @@ import trio
 
 from motia_trio import App, RestartPolicy, StepQuarantined, http, open_runtime, queue, step
 from motia_trio.events import ActorCrashed, ActorQuarantined, ActorRecovered
-from tests.support import Notebook, child
+from tests.support import Notebook, both_stores, child
 
 
-async def test_a_crash_loop_quarantines_one_step_and_no_other(autojump_clock: Any) -> None:
+@both_stores
+async def test_a_crash_loop_quarantines_one_step_and_no_other(
+    autojump_clock: Any, tmp_path: Path, store: str
+) -> None:
     """Its messages wait, its routes answer 503; the others do not notice."""
     handled: list[Any] = []
     broken = True
@@ -37,7 +40,9 @@ async def test_a_crash_loop_quarantines_one_step_and_no_other(autojump_clock: An
         return {"status": 200, "body": "ok"}
 
     notebook = Notebook()
-    async with open_runtime(App([bad, fine]), observers=[notebook]) as rt:
+    async with open_runtime(
+        App([bad, fine], root=tmp_path, store=store), observers=[notebook]
+    ) as rt:
         transport = httpx.ASGITransport(rt.asgi)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
             statuses = []
@@ -117,14 +122,17 @@ async def test_a_lifespan_that_recovers_after_crashes_is_entered_anew(autojump_c
     assert seen[-1] == 2
 
 
-async def test_a_message_that_raises_spends_attempts_and_no_restarts(autojump_clock: Any) -> None:
+@both_stores
+async def test_a_message_that_raises_spends_attempts_and_no_restarts(
+    autojump_clock: Any, tmp_path: Path, store: str
+) -> None:
     """The two budgets are two."""
 
     @step(queue("work"), name="Work")
     async def work(data: Any) -> None:
         raise ValueError(data)
 
-    async with open_runtime(App([work]), observers=()) as rt:
+    async with open_runtime(App([work], root=tmp_path, store=store), observers=()) as rt:
         for number in range(20):
             await rt.enqueue("work", number)
         await trio.sleep(100)
@@ -132,7 +140,10 @@ async def test_a_message_that_raises_spends_attempts_and_no_restarts(autojump_cl
         assert (actor.state, actor.crashes, actor.deliveries.dead) == ("running", 0, 20)
 
 
-async def test_work_beside_a_crash_is_given_back_unattempted(autojump_clock: Any) -> None:
+@both_stores
+async def test_work_beside_a_crash_is_given_back_unattempted(
+    autojump_clock: Any, tmp_path: Path, store: str
+) -> None:
     """Siblings of the message that ended the actor did nothing wrong."""
     attempts: list[tuple[str, int]] = []
 
@@ -144,7 +155,7 @@ async def test_work_beside_a_crash_is_given_back_unattempted(autojump_clock: Any
             sys.exit()
         await trio.sleep(1)
 
-    async with open_runtime(App([work]), observers=()) as rt:
+    async with open_runtime(App([work], root=tmp_path, store=store), observers=()) as rt:
         await rt.enqueue("work", "innocent")
         await rt.enqueue("work", "exit")
         await trio.sleep(60)

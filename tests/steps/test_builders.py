@@ -45,6 +45,13 @@ def test_a_config_and_a_handler_make_a_step_without_decorating() -> None:
     assert made.step == step(queue("order.created"), name="ShipOrder")(ship).step
 
 
+def test_a_step_can_be_made_anew_of_what_was_decorated() -> None:
+    """The config that is given counts, and not the one that it had."""
+    made = step({"name": "Other", "triggers": [queue("u")]}, step(queue("t"))(ship))
+    assert made.step.name == "Other"
+    assert [getattr(trigger, "topic", None) for trigger in made.step.triggers] == ["u"]
+
+
 def test_the_name_is_the_functions_unless_given() -> None:
     assert step(queue("t"))(ship).step.name == "ship"
     assert step(queue("t"), name="Ship")(ship).step.name == "Ship"

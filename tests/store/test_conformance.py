@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from motia_trio.store import MemoryStore
 from motia_trio.store.sqlite import SqliteStore
 from motia_trio.testing import StoreConformance
+from motia_trio.testing.stores.survival import SurvivalDuties
+from motia_trio.testing.stores.tasks import TaskDuties
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,11 +28,10 @@ class TestSqlite(StoreConformance):
         return SqliteStore(folder / "store.db")
 
 
-class TestSqliteWithoutSync(StoreConformance):
-    """With fewer stories: a killed process and an open file behave as with "full"."""
+class TestSqliteWithoutSync(TaskDuties, SurvivalDuties):
+    """Those of the duties that have to do with when the file is written."""
 
     durable = True
-    examples = 10
 
     def make_store(self, folder: Path) -> Store:
         return SqliteStore(folder / "store.db", synchronous="normal")

@@ -1,5 +1,8 @@
 """What the store in memory does beyond the contract."""
 
+# how much is in memory is seen from within
+# ruff: noqa: SLF001
+
 from __future__ import annotations
 
 from pathlib import Path

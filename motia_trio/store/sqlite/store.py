@@ -109,8 +109,9 @@ class SqliteStore:
             op: Op[None] = Op()
             op.acts = acts
             await self._writer.do(op)
+        self._hands.clear_left()  # at once: whoever is killed before this counts it again
+        if acts:
             self._shelves = self._reader.shelves()
-        self._hands.clear_left()
 
     def new_id(self, now: float) -> str:
         """Give an id for a message."""

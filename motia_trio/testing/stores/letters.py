@@ -97,10 +97,16 @@ class LetterDuties(StoreDuties):
         self, probe: Probe
     ) -> None:
         delivery = await probe.take()
-        await probe.settle(delivery, Bury("first", failure(1, "old")))
+        for attempt in (1, 2):
+            await probe.settle(delivery, Retry(probe.now, failure(attempt, "old")))
+            (delivery,) = await probe.lease()
+        await probe.settle(delivery, Bury("first", failure(3, "old")))
         await probe.store.redrive([delivery.id], probe.now)
         (delivery,) = await probe.lease()
-        await probe.settle(delivery, Bury("second", failure(1, "new")))
+        await probe.settle(delivery, Retry(probe.now, failure(1, "new")))
+        (delivery,) = await probe.lease()
+        assert delivery.failures == (failure(1, "new"),)
+        await probe.settle(delivery, Bury("second"))
         (letter,) = probe.store.dead_letters()
         assert (letter.reason, list(letter.failures)) == ("second", [failure(1, "new")])
 

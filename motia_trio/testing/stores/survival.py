@@ -172,6 +172,8 @@ class SurvivalDuties(StoreDuties):
             for letter in letters:
                 assert "died" in letter.reason
                 assert str(MAX_CRASHES) in letter.reason
+            assert probe.counts() == Counts(waiting=1, dead=MANY)
+            assert probe.counts("G") == Counts(waiting=1, dead=1)
             assert await look(probe) == {"lease": {0}, "behin": {0}}
             await probe.store.redrive([letters[0].id], probe.now)
             (again,) = await probe.lease()

@@ -1,5 +1,8 @@
 """A disk that is full or broken: nothing half-written, nothing wrongly remembered, and on it goes."""
 
+# the writer is made to fail from within
+# ruff: noqa: SLF001
+
 from __future__ import annotations
 
 import itertools
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
-    from motia_trio.messages import Delivery
+    from motia_trio.messages import Delivery, Outcome
     from motia_trio.store.protocol import React
 
 LARGE = "x" * 100_000
@@ -176,7 +179,7 @@ async def test_everyone_in_a_batch_that_fails_is_told_and_nothing_of_it_is_remem
     probe: Probe,
 ) -> None:
     store = probe.store
-    ends = [Ack(), Retry(probe.now + 9, failure(1)), Bury("why"), None]
+    ends: list[Outcome | None] = [Ack(), Retry(probe.now + 9, failure(1)), Bury("why"), None]
     deliveries = await probe.keep(*"abcd", take=True)
     waits = probe.message("waits")
     await probe.commit((waits, [probe.to("W")]))

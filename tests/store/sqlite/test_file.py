@@ -7,8 +7,9 @@ import shutil
 import sqlite3
 import tempfile
 from contextlib import closing
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 import trio
@@ -22,7 +23,9 @@ from motia_trio.store.sqlite.schema import APPLICATION_ID, MIGRATIONS
 from motia_trio.testing.stores.probe import NOW, Probe, names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Callable, Iterator
+
+T = TypeVar("T")
 
 # what a store may leave beside its file when it is closed
 BESIDE = {"store.db.hands", "store.db.lock"}
@@ -33,9 +36,15 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "store.db"
 
 
-async def opened(path: Path) -> None:
-    async with SqliteStore(path).opened(NOW):
-        pass
+def use(path: Path, visit: Callable[[Probe], Awaitable[T]] | None = None) -> T | None:
+    """Open the store, let somebody visit it, and leave it in order."""
+
+    async def main() -> T | None:
+        store = SqliteStore(path, synchronous="normal")
+        async with store.opened(NOW):
+            return await visit(Probe(store)) if visit else None
+
+    return trio.run(main)
 
 
 def beside(path: Path) -> set[str]:
@@ -53,30 +62,32 @@ def tell(path: Path, sql: str) -> list[tuple[object, ...]]:
 # a new store
 
 
-async def test_a_store_makes_its_folder_and_says_whose_its_file_is(tmp_path: Path) -> None:
+def test_a_store_makes_its_folder_and_says_whose_its_file_is(tmp_path: Path) -> None:
     path = tmp_path / "deep" / ".motia" / "store.db"
-    await opened(path)
+    use(path)
     assert tell(path, "PRAGMA application_id") == [(APPLICATION_ID,)]
     assert tell(path, "PRAGMA user_version") == [(len(MIGRATIONS),)]
     assert tell(path, "PRAGMA journal_mode") == [("wal",)]
     assert (path.parent / ".gitignore").read_text() == "*\n"
 
 
-async def test_a_store_that_is_left_in_order_is_one_file_and_its_lock(path: Path) -> None:
-    async with SqliteStore(path).opened(NOW):
-        assert "store.db-wal" in beside(path)
+def test_a_store_that_is_left_in_order_is_one_file_and_its_lock(path: Path) -> None:
+    async def look(_: Probe) -> set[str]:
+        return beside(path)
+
+    assert "store.db-wal" in (use(path, look) or ())
     assert beside(path) == BESIDE
 
 
-async def test_an_empty_file_becomes_a_store(path: Path) -> None:
+def test_an_empty_file_becomes_a_store(path: Path) -> None:
     path.touch()
-    await opened(path)
+    use(path)
     assert tell(path, "PRAGMA user_version") == [(len(MIGRATIONS),)]
 
 
 @pytest.mark.parametrize("name", ["store.db", "a b%20c?mode=ro#x.db", "é🦊.db"])
-async def test_a_file_may_have_any_name(tmp_path: Path, name: str) -> None:
-    await opened(tmp_path / name)
+def test_a_file_may_have_any_name(tmp_path: Path, name: str) -> None:
+    use(tmp_path / name)
     assert (tmp_path / name).stat().st_size
     assert {each.name.removeprefix(name) for each in tmp_path.iterdir()} == {"", ".hands", ".lock"}
 
@@ -84,12 +95,9 @@ async def test_a_file_may_have_any_name(tmp_path: Path, name: str) -> None:
 # what is no store
 
 
-async def whole_store(path: Path) -> None:
-    """A file with something on many pages, moved into one piece."""
-    store = SqliteStore(path)
-    async with store.opened(NOW):
-        probe = Probe(store)
-        await probe.keep(*(str(n) * 500 for n in range(100)))
+def whole_store(path: Path) -> None:
+    """A file with something on many pages."""
+    use(path, lambda probe: probe.keep(*(str(n) * 500 for n in range(100))))
 
 
 def other_database(path: Path) -> None:
@@ -101,13 +109,13 @@ def other_database(path: Path) -> None:
 
 
 @pytest.mark.parametrize("kept", [10, 100, 4096, 5000, 0.5, 0.9])
-async def test_a_truncated_file_is_told_and_left_as_it_is(path: Path, kept: float) -> None:
-    await whole_store(path)
+def test_a_truncated_file_is_told_and_left_as_it_is(path: Path, kept: float) -> None:
+    whole_store(path)
     whole = path.read_bytes()
     part = whole[: kept if isinstance(kept, int) else int(len(whole) * kept)]
     path.write_bytes(part)
     with pytest.raises(StoreDamaged, match=r"store\.db: damaged, or not a store.*Left as it is"):
-        await opened(path)
+        use(path)
     assert path.read_bytes() == part
     assert beside(path) <= BESIDE
 
@@ -116,43 +124,46 @@ async def test_a_truncated_file_is_told_and_left_as_it_is(path: Path, kept: floa
     "garbage",
     [b"x", b"no database, but text\n" * 1000, b"SQLite format 3\0" + b"\xff" * 9000, b"\0" * 5000],
 )
-async def test_garbage_is_told_and_left_as_it_is(path: Path, garbage: bytes) -> None:
+def test_garbage_is_told_and_left_as_it_is(path: Path, garbage: bytes) -> None:
     path.write_bytes(garbage)
     with pytest.raises(StoreDamaged, match=r"store\.db: damaged, or not a store"):
-        await opened(path)
+        use(path)
     assert path.read_bytes() == garbage
     assert beside(path) <= {"store.db.lock"}
 
 
-async def test_another_program_s_database_is_told_and_left_as_it_is(path: Path) -> None:
+def test_another_program_s_database_is_told_and_left_as_it_is(path: Path) -> None:
     other_database(path)
     before = path.read_bytes()
     with pytest.raises(StoreDamaged, match="a SQLite file, but not a store of motia_trio"):
-        await opened(path)
+        use(path)
     assert path.read_bytes() == before
     assert beside(path) <= {"store.db.lock"}
 
 
-async def test_a_newer_store_is_told_and_left_as_it_is(path: Path) -> None:
-    await opened(path)
+def test_a_newer_store_is_told_and_left_as_it_is(path: Path) -> None:
+    use(path)
     tell(path, "PRAGMA user_version = 99")
     before = path.read_bytes()
     with pytest.raises(StoreTooNew, match=r"version 99; this one knows 2\); upgrade motia_trio"):
-        await opened(path)
+        use(path)
     assert path.read_bytes() == before
     assert beside(path) <= BESIDE
 
 
-async def test_a_file_that_could_not_be_opened_can_be_when_it_is_mended(path: Path) -> None:
+def test_a_file_that_could_not_be_opened_can_be_when_it_is_mended(path: Path) -> None:
     path.write_bytes(b"x" * 100)
     store = SqliteStore(path)
+
+    async def enter() -> None:
+        async with store.opened(NOW):
+            assert names(await Probe(store).keep("m", take=True)) == ["m"]
+
     for _ in range(2):
         with pytest.raises(StoreDamaged):
-            async with store.opened(NOW):
-                pass
+            trio.run(enter)
     path.unlink()
-    async with store.opened(NOW):
-        assert names(await Probe(store).keep("m", take=True)) == ["m"]
+    trio.run(enter)
 
 
 # what cannot be written
@@ -175,51 +186,51 @@ def folder() -> Iterator[Path]:
         shutil.rmtree(made)
 
 
-async def test_a_read_only_file_is_told(folder: Path) -> None:
+def test_a_read_only_file_is_told(folder: Path) -> None:
     path = folder / "store.db"
-    await opened(path)
+    use(path)
     before = path.read_bytes()
     path.chmod(0o400)
     with pytest.raises(StoreBroken, match=r"store\.db: cannot be written: Permission denied"):
-        await opened(path)
+        use(path)
     assert path.read_bytes() == before
     assert beside(path) == BESIDE
     path.chmod(0o600)
-    await opened(path)
+    use(path)
 
 
-async def test_a_read_only_folder_is_told(folder: Path) -> None:
+def test_a_read_only_folder_is_told(folder: Path) -> None:
     folder.chmod(0o500)
     with pytest.raises(StoreBroken, match=r"store\.db\.lock: Permission denied"):
-        await opened(folder / "store.db")
+        use(folder / "store.db")
     with pytest.raises(StoreBroken, match="the folder cannot be made: Permission denied"):
-        await opened(folder / "new" / "store.db")
+        use(folder / "new" / "store.db")
     assert list(folder.iterdir()) == []
 
 
-async def test_a_file_whose_folder_has_become_read_only_is_told(folder: Path) -> None:
+def test_a_file_whose_folder_has_become_read_only_is_told(folder: Path) -> None:
     path = folder / "store.db"
-    await opened(path)
+    use(path)
     before = path.read_bytes()
     folder.chmod(0o500)
     with pytest.raises(StoreBroken, match=r"store\.db: .*read-only"):
-        await opened(path)
+        use(path)
     assert path.read_bytes() == before
     folder.chmod(0o700)
     assert beside(path) == BESIDE
-    await opened(path)
+    use(path)
 
 
-async def test_a_file_in_the_place_of_the_folder_is_told(tmp_path: Path) -> None:
+def test_a_file_in_the_place_of_the_folder_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StoreBroken, match="the folder cannot be made"):
-        await opened(tmp_path / "file" / "store.db")
+        use(tmp_path / "file" / "store.db")
 
 
-async def test_a_folder_in_the_place_of_the_file_is_told(path: Path) -> None:
+def test_a_folder_in_the_place_of_the_file_is_told(path: Path) -> None:
     path.mkdir()
     with pytest.raises(StoreBroken, match=r"store\.db: cannot be written: Is a directory"):
-        await opened(path)
+        use(path)
 
 
 # older versions
@@ -246,18 +257,19 @@ def version_one(path: Path) -> None:
         )
 
 
-async def test_an_older_store_is_brought_up_to_date_and_a_copy_is_kept(path: Path) -> None:
+def test_an_older_store_is_brought_up_to_date_and_a_copy_is_kept(path: Path) -> None:
     version_one(path)
     old = tell(path, "SELECT * FROM message ORDER BY id")
-    store = SqliteStore(path)
-    async with store.opened(NOW):
-        probe = Probe(store)
+
+    async def visit(probe: Probe) -> None:
         assert probe.counts() == Counts(waiting=1, dead=1)
         await probe.put("k", 1)
-        (letter,) = store.dead_letters()
+        (letter,) = probe.store.dead_letters()
         (delivery,) = await probe.lease()
         assert (letter.message.data, delivery.message.data) == ("buried", "waits")
-        assert store.new_id(0) > letter.message.id
+        assert probe.store.new_id(0) > letter.message.id
+
+    use(path, visit)
     assert tell(path, "PRAGMA user_version") == [(2,)]
     copy = path.with_name("store.db.v1")
     assert beside(path) == {*BESIDE, "store.db.v1"}
@@ -266,11 +278,11 @@ async def test_an_older_store_is_brought_up_to_date_and_a_copy_is_kept(path: Pat
     assert tell(copy, "SELECT name FROM sqlite_master WHERE name = 'item'") == []
 
 
-async def test_a_copy_of_an_older_try_is_replaced(path: Path) -> None:
+def test_a_copy_of_an_older_try_is_replaced(path: Path) -> None:
     version_one(path)
     copy = path.with_name("store.db.v1")
     copy.write_text("half a copy")
-    await opened(path)
+    use(path)
     assert tell(copy, "SELECT count(*) FROM message") == [(2,)]
 
 
@@ -296,12 +308,12 @@ def test_a_migration_that_fails_leaves_the_file_as_it_was(path: Path) -> None:
     assert told() == before
 
 
-async def test_a_store_that_cannot_be_copied_is_not_migrated(path: Path) -> None:
+def test_a_store_that_cannot_be_copied_is_not_migrated(path: Path) -> None:
     version_one(path)
     path.with_name("store.db.v1").mkdir()
     before = path.read_bytes()
     with pytest.raises(StoreBroken, match=r"store\.db\.v1"):
-        await opened(path)
+        use(path)
     assert path.read_bytes() == before
     assert tell(path, "PRAGMA user_version") == [(1,)]
 
@@ -309,91 +321,82 @@ async def test_a_store_that_cannot_be_copied_is_not_migrated(path: Path) -> None
 # room and copies
 
 
-async def test_the_pages_of_what_is_done_are_used_again(path: Path) -> None:
-    store = SqliteStore(path, synchronous="normal")
+def test_the_pages_of_what_is_done_are_used_again(path: Path) -> None:
     sizes: list[int] = []
-    async with store.opened(NOW):
-        probe = Probe(store)
+
+    async def visit(probe: Probe) -> None:
         for n in range(10):
             await probe.keep(*(f"{n} {m}" * 20 for m in range(1000)))
             for key in "abc":
                 await probe.put(key, f"{n}" * 5000)
-            async with trio.open_nursery() as nursery:
-                for delivery in await probe.lease():
-                    nursery.start_soon(probe.ack, delivery)
+            await probe.acknowledge(*await probe.lease())
             sizes.append(tell(path, "PRAGMA page_count")[0][0])  # type: ignore[arg-type]
+
+    use(path, visit)
     assert sizes[-1] <= sizes[0] * 1.1
 
 
-async def test_a_copy_is_whole_while_writing_goes_on(path: Path, tmp_path: Path) -> None:
-    store = SqliteStore(path, synchronous="normal")
+def test_a_copy_is_whole_while_writing_goes_on(path: Path, tmp_path: Path) -> None:
     copies: list[tuple[int, Path]] = []
-    async with store.opened(NOW):
-        probe = Probe(store)
+    written = 0
+
+    async def write(probe: Probe, writing: trio.CancelScope) -> None:
+        nonlocal written
+        while not writing.cancel_called:
+            writes = [Put(Place("", "g", f"{written:05}"), b"1")]
+            await probe.commit((probe.message(f"{written:05}"), [probe.to()]), writes=writes)
+            written += 1
+
+    async def visit(probe: Probe) -> None:
         await probe.keep(*(str(n) * 200 for n in range(1000)), step="bulk")
-        written = 0
-
-        async def write(writing: trio.CancelScope) -> None:
-            nonlocal written
-            while not writing.cancel_called:
-                writes = [Put(Place("", "g", f"{written:05}"), b"1")]
-                message = probe.message(f"{written:05}")
-                await probe.commit((message, [probe.to()]), writes=writes)
-                written += 1
-
         async with trio.open_nursery() as nursery:
             writing = trio.CancelScope()
-            nursery.start_soon(write, writing)
+            nursery.start_soon(write, probe, writing)
             for n in range(3):
                 before, target = written, tmp_path / f"copy{n}.db"
                 size = await trio.to_thread.run_sync(copy_to, path, target)
-                assert size == target.stat().st_size
                 copies.append((before, target))
+                assert size
             writing.cancel()
+
+    async def look(probe: Probe) -> int:
+        assert names(await probe.lease()) == list(probe.items())
+        assert probe.counts("bulk") == Counts(waiting=1000)
+        return len(probe.items())
+
+    use(path, visit)
     assert not list(tmp_path.glob("*.part"))
     for before, target in copies:
-        copied = SqliteStore(target)
-        async with copied.opened(NOW):
-            probe = Probe(copied)
-            assert names(await probe.lease()) == list(probe.items())
-            assert before <= len(probe.items()) <= written
-            assert probe.counts("bulk") == Counts(waiting=1000)
+        assert before <= (use(target, look) or 0) <= written
 
 
 # pages that are damaged
 
 
 @pytest.mark.parametrize("page", range(1, 22, 2))
-async def test_a_page_that_is_damaged_is_told_as_that_and_closes_all(path: Path, page: int) -> None:
+def test_a_page_that_is_damaged_is_told_as_that_and_closes_all(path: Path, page: int) -> None:
     """Whatever page it is: an ``OSError`` that says so, or it was not needed."""
-    await whole_store(path)
+    whole_store(path)
     damaged = bytearray(path.read_bytes())
     damaged[page * 4096 : (page + 1) * 4096] = b"\xa5" * 4096
     path.write_bytes(damaged)
     words: list[str] = []
+
+    async def visit(probe: Probe) -> None:
+        async def lease() -> None:
+            await probe.ack(*await probe.lease())
+
+        async def put() -> None:
+            await probe.put("k", probe.read("k"))
+
+        for call in (lease, partial(probe.keep, "m", step="new", key="k"), put):
+            try:
+                await call()
+            except StoreBroken as error:
+                words.append(str(error))
+
     try:
-        store = SqliteStore(path)
-        async with store.opened(NOW):
-            await use(store, words)
+        use(path, visit)
     except StoreBroken as error:
         words.append(str(error))
     assert all("damaged" in each for each in words)
-
-
-async def use(store: SqliteStore, words: list[str]) -> None:
-    probe = Probe(store)
-
-    async def lease() -> None:
-        await probe.ack(*await probe.lease())
-
-    async def keep() -> None:
-        await probe.keep("m", step="new", key="k")
-
-    async def put() -> None:
-        await probe.put("k", probe.read("k"))
-
-    for call in (lease, keep, put):
-        try:
-            await call()
-        except StoreBroken as error:
-            words.append(str(error))

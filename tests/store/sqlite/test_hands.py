@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 
 from motia_trio.errors import StoreBroken
-from motia_trio.store.sqlite import SqliteStore, hands
+from motia_trio.store.sqlite import SqliteStore
 from motia_trio.store.sqlite.hands import Hands
 from motia_trio.testing.stores.probe import NOW, Probe
 
@@ -84,7 +85,7 @@ def test_a_full_disk_leaves_the_rest_unnoted(path: Path, monkeypatch: pytest.Mon
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(hands.os, "posix_fallocate", full)
+    monkeypatch.setattr(os, "posix_fallocate", full)
     for number in range(1, 1000):
         notes.take(number)
     for number in range(1, 1000):

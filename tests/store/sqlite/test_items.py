@@ -1,5 +1,8 @@
 """What of the items is kept in memory, and how much."""
 
+# how much is in memory is seen from within
+# ruff: noqa: SLF001
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING

@@ -9,10 +9,11 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+import trio
 
 from motia_trio.errors import StoreLocked
 from motia_trio.store.sqlite import SqliteStore
-from motia_trio.store.sqlite.lock import holder
+from motia_trio.store.sqlite.lock import holder, locked
 from motia_trio.testing.stores.probe import NOW, Probe, names
 
 if TYPE_CHECKING:
@@ -88,21 +89,15 @@ async def test_who_asks_for_the_holder_does_not_lose_its_own_lock(tmp_path: Path
     path = tmp_path / "store.db"
     async with SqliteStore(path).opened(NOW):
         assert holder(path) is None
-        done = subprocess.run(
-            [sys.executable, "-c", HOLD, str(path)],
-            input="",
-            capture_output=True,
-            text=True,
-            check=False,
+        done = await trio.run_process(
+            [sys.executable, "-c", HOLD, str(path)], capture_stderr=True, check=False
         )
-    assert f"process {os.getpid()} has it open" in done.stderr
+    assert f"process {os.getpid()} has it open" in done.stderr.decode()
 
 
-async def test_a_process_that_was_started_meanwhile_does_not_inherit_the_lock(
-    tmp_path: Path,
-) -> None:
+def test_a_process_that_was_started_meanwhile_does_not_inherit_the_lock(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
-    async with SqliteStore(path).opened(NOW):
+    with locked(path):
         child = subprocess.Popen(
             [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, close_fds=False
         )
