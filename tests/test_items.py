@@ -549,6 +549,27 @@ async def test_the_changes_of_one_key_are_told_in_their_order(
     assert trio.current_time() - began < 40  # the keys one beside the other
 
 
+async def test_the_changes_that_many_make_at_once_are_told_as_a_chain(where: Where) -> None:
+    """What one left is what the next one found, whoever was first: by the real clock too."""
+    told: list[tuple[Any, Any]] = []
+
+    @step(state(), name="Watch")
+    async def watch(change: Any, ctx: Any) -> None:
+        told.append((change.old_value, change.new_value))
+
+    async with open_runtime(App([watch], **where), observers=()) as rt:
+        for begin in range(0, 80, 10):  # Trio turns the order of its tasks around now and then
+            async with trio.open_nursery() as nursery:
+                for number in range(begin, begin + 10):
+                    nursery.start_soon(rt.state.set, "g", "k", number)
+        with trio.fail_after(20):
+            await rt.quiesce()
+        last = await rt.state.get("g", "k")
+    assert sorted(new for _, new in told) == list(range(80))
+    assert [old for old, _ in told] == [None, *(new for _, new in told[:-1])]
+    assert told[-1][1] == last
+
+
 async def test_a_change_made_by_a_handler_carries_its_trace_and_its_name(where: Where) -> None:
     traces: list[str] = []
 

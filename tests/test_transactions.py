@@ -149,8 +149,8 @@ async def test_nothing_is_kept_of_an_attempt_that_did_not_end_well(
         return
     async with open_runtime(app, idle=True, observers=()) as rt:
         assert await everything(rt) == BEFORE
-        counts = rt.store.counts(0.0)["Go"]
-        assert (counts.waiting, counts.dead) == ((0, 0) if way == "a stop" else (0, 1))
+        counts = rt.store.counts(0.0)["Go"]  # at the beginning of time, all is to come
+        assert (counts.delayed, counts.dead) == ((1, 0) if way == "a stop" else (0, 1))
 
 
 async def test_a_transaction_is_whole_when_the_store_is_opened_again(on_disk: Where) -> None:

@@ -152,10 +152,10 @@ async def _settle(probe: Probe) -> None:
     """Begin with everything, end it in every way, and die with nothing in hand."""
     ends: list[Outcome] = [Ack(), GiveBack(), Retry(probe.now, failure(1)), Bury("why")]
     *deliveries, last = await probe.lease()
-    for delivery, end in zip(deliveries, ends, strict=True):
+    for delivery in (*deliveries, last):
         probe.store.begin(delivery)
+    for delivery, end in zip(deliveries, ends, strict=True):
         await probe.settle(delivery, end)
-    probe.store.begin(last)
     await probe.acknowledge(last)
     _die()
 
