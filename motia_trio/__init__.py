@@ -26,7 +26,12 @@ if TYPE_CHECKING:
         SettingInvalid,
         StepCrashed,
         StepQuarantined,
+        StoreBroken,
+        StoreDamaged,
+        StoreLocked,
+        StoreTooNew,
         TimedOut,
+        ValueTooLarge,
     )
     from motia_trio.events import Observer
     from motia_trio.http_server import asgi_app
@@ -35,6 +40,7 @@ if TYPE_CHECKING:
     from motia_trio.runtime import ActorNode, Runtime, Tree
     from motia_trio.service import Service, open_runtime, serve
     from motia_trio.steps import StepDefinition, cron, http, queue, state, step, stream
+    from motia_trio.store import UpdateInvalid
 
 __all__ = [
     "ActorNode",
@@ -64,8 +70,14 @@ __all__ = [
     "StepCrashed",
     "StepDefinition",
     "StepQuarantined",
+    "StoreBroken",
+    "StoreDamaged",
+    "StoreLocked",
+    "StoreTooNew",
     "TimedOut",
     "Tree",
+    "UpdateInvalid",
+    "ValueTooLarge",
     "asgi_app",
     "cron",
     "http",
@@ -84,7 +96,7 @@ _HOMES = {
     "errors": (
         "Closed HandlerFailed HandlerIgnoredCancel LoadFailed MalformedJson MessageTooLarge "
         "MotiaTrioError NotEncodable Overloaded Problem SettingInvalid StepCrashed "
-        "StepQuarantined TimedOut"
+        "StepQuarantined StoreBroken StoreDamaged StoreLocked StoreTooNew TimedOut ValueTooLarge"
     ),
     "events": "Observer",
     "http_server": "asgi_app",
@@ -92,6 +104,7 @@ _HOMES = {
     "policies": "RestartPolicy RetryPolicy",
     "runtime": "ActorNode Runtime Tree",
     "service": "Service open_runtime serve",
+    "store": "UpdateInvalid",
     "steps": "StepDefinition cron http queue state step stream",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}

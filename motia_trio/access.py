@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from motia_trio.errors import ValueTooLarge
-from motia_trio.store import KEY_LIFETIME, Put, Seen, Work
+from motia_trio.errors import Closed, ValueTooLarge
+from motia_trio.store import KEY_LIFETIME, Put, Remove, Seen, Work
 from motia_trio.store.planning import plan_writes
 
 if TYPE_CHECKING:
@@ -96,7 +96,9 @@ class Transaction:
     the commit is refused if another has changed it meanwhile: then the handler has to run again.
     """
 
-    __slots__ = ("_bundles", "_new", "_origin", "_seen", "_shared", "_size", "_step", "_writes")
+    __slots__ = (
+        "_bundles", "_new", "_origin", "_over", "_seen", "_shared", "_size", "_step", "_writes",
+    )  # fmt: skip
 
     def __init__(self, shared: Shared, origin: Origin, step: Step) -> None:
         self._shared = shared
@@ -107,9 +109,11 @@ class Transaction:
         self._new: dict[Place, Item | None] = {}
         self._seen: dict[tuple[str, str | None, str | None], Mark] = {}
         self._size = 0
+        self._over = False
 
     async def publish(self, batch: Sequence[Outgoing]) -> list[str]:
         """Keep messages and give the ids that they will have."""
+        self._check_open()
         now = self._shared.clock.now()
         ids, bundles = self._shared.router.address(batch, self._origin, self._step, now)
         self._grow(sum(len(message.payload) for message, _ in bundles))
@@ -118,11 +122,27 @@ class Transaction:
 
     async def write(self, write: Write) -> Sequence[Change]:
         """Change items, and tell what that will do."""
+        self._check_open()
         planned = plan_writes((write,), _Raw(self), self._shared.clock.now(), lambda: 0)
         self._grow(sum(len(item.value) for item in planned.items.values() if item))
         self._new.update(planned.items)
-        self._writes.append(write)
+        # what the handler was told is what is kept, whatever time it is by then
+        for place, item in planned.items.items():
+            self._writes.append(
+                Remove(place) if item is None else Put(place, item.value, item.expires_at)
+            )
         return planned.changes
+
+    def close(self) -> None:
+        """The handler has ended: what is asked for from here on would be kept by nobody."""
+        self._over = True
+
+    def _check_open(self) -> None:
+        if self._over:
+            raise Closed(
+                f"step {self._step.name!r}: its handler has ended, and its transaction with "
+                "it; use ctx before it returns"
+            )
 
     def _grow(self, size: int) -> None:
         self._size += size

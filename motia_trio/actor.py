@@ -128,6 +128,11 @@ class StepActor:
             self._shared.feeder.taken(self.name)
         return len(found)
 
+    @property
+    def is_fed(self) -> bool:
+        """Whether the step has a trigger that gets what the store keeps."""
+        return self._mailbox.has("queue")
+
     def worth_feeding(self) -> bool:
         """Whether the room for deliveries is worth a look into the store."""
         return self._takes_messages() and self._mailbox.room("queue") * 2 >= self._mailbox.share(

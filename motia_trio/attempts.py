@@ -228,6 +228,8 @@ class Attempts:
         except BaseException as raised:  # noqa: BLE001, ASYNC103 - judged below, by its leaves
             error = raised
         late = hand.unbind()
+        if transaction is not None:
+            transaction.close()
         await self._judge(entry, running, result, error, transaction, late=late)
 
     async def _place(self, hand: Hand, input: object, ctx: Context) -> Any:

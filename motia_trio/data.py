@@ -93,7 +93,10 @@ class Request(Data):
 
 
 class Nothing:
-    """What the first dialect gets where nothing is: falsy, equal to None, None for any key, null in JSON."""
+    """What the first dialect gets where nothing is: falsy, equal to None, None for any key.
+
+    In JSON it is null.
+    """
 
     __slots__ = ()
 

@@ -53,7 +53,12 @@ def tell_error(error: BaseException, root: str = "") -> Told:
         text += ": " + "; ".join(f"{type(leaf).__name__}: {_text(leaf)}" for leaf in found[:5])
     notes = "".join(f" ({note})" for note in getattr(one, "__notes__", ()))
     line = " ".join(f"{kind}: {text}{notes}".split()) if text or notes else kind
-    return Told(line, _where(found[0], error, root), _trace(error))
+    return Told(_writable(line), _writable(_where(found[0], error, root)), _writable(_trace(error)))
+
+
+def _writable(text: str) -> str:
+    """A text that can be written as UTF-8: what cannot is escaped, as in names of odd files."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def _text(error: BaseException) -> str:

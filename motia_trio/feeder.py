@@ -17,6 +17,8 @@ __all__ = ["Feeder"]
 
 # a store that fails is asked again after so many seconds
 STORE_RETRY = 1.0
+# and one that has something due which it cannot give yet, as another is on its way before it
+SOON = 0.02
 
 
 class Feeder:
@@ -32,6 +34,7 @@ class Feeder:
         self._wake = trio.Event()
         self._next_due = inf
         self._behind: set[str] = set()
+        self._again = False
 
     def stored(self, step: str) -> None:
         """Be told that something due of this step waits in the store."""
@@ -60,7 +63,7 @@ class Feeder:
         while True:
             self._wake = trio.Event()
             # whatever is told from here on may be missing in the agenda: let it wake the next round
-            self._next_due = inf
+            self._next_due, self._again = inf, False
             try:
                 agenda = shared.store.agenda(shared.clock.now())
                 for step in agenda.due:
@@ -69,6 +72,8 @@ class Feeder:
                 if agenda.due:  # a step whose due work is all taken waits for its next from here on
                     agenda = shared.store.agenda(shared.clock.now())
                 wake_at = self._deadline(agenda.next_due_at)
+                if self._again:
+                    wake_at = min(wake_at, trio.current_time() + SOON)
             except OSError:
                 wake_at = trio.current_time() + STORE_RETRY
             with trio.CancelScope(deadline=wake_at):
@@ -93,7 +98,8 @@ class Feeder:
             for delivery in leased.deliveries:
                 actor.hand_over(delivery)
                 filled += 1
-            if leased.more:
+            if leased.deliveries and leased.more:
                 self._behind.add(step)
+            self._again = self._again or (leased.more and not leased.deliveries)
         finally:
             actor.free(places - filled)

@@ -9,6 +9,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import trio
+from attrs import evolve
 
 from motia_trio import codec
 from motia_trio.data import Nothing, alias
@@ -200,9 +201,9 @@ class Collection:
             UpdateInvalid: an operation is unknown, or does not fit the value.
             ValueTooLarge: the value would be over ``message_limit``.
         """
-        write = Update(self._place(group, key), parse_ops(ops), self._limit)
-        codec.encode([op.value for op in write.ops])  # what has no JSON form is told here
-        return self._do(write, self._both)
+        # as JSON has it: what has no such form is told here, and what is changed later is not kept
+        parsed = [evolve(op, value=codec.decode(codec.encode(op.value))) for op in parse_ops(ops)]
+        return self._do(Update(self._place(group, key), parsed, self._limit), self._both)
 
     def clear(self, group: str) -> Any:
         """Remove every key of a group, and give how many there were."""

@@ -33,7 +33,7 @@ from motia_trio.messages import Origin, new_trace_id
 from motia_trio.outgoing import outgoing
 from motia_trio.router import Router
 from motia_trio.shared import Shared
-from motia_trio.store import Counts, store_at
+from motia_trio.store import Counts, check_name, store_at
 from motia_trio.sweeper import Sweeper
 from motia_trio.warden import GRACE, Warden
 
@@ -158,11 +158,13 @@ class Runtime:
             return
         for step, counts in self._shared.store.counts(self._shared.clock.now()).items():
             number = counts.waiting + counts.delayed
-            if number and step not in self._actors:
+            actor = self._actors.get(step)
+            if number and (actor is None or not actor.is_fed):
+                what = "is not loaded" if actor is None else "has no trigger for messages any more"
                 self._observers.tell(
                     AppWarned(
-                        f"{number} messages wait in the store for step {step!r}, which is not "
-                        "loaded: they wait on until it is"
+                        f"{number} messages wait in the store for step {step!r}, which {what}: "
+                        "they wait on until it is there, or are dropped by rt.cancel"
                     )
                 )
 
@@ -257,7 +259,8 @@ class Runtime:
             topic, data, group=group, delay=delay, at=at, key=key, priority=priority,
             expires=expires,
         )  # fmt: skip
-        return (await self._shared.router.publish(batch, Origin(trace_id or new_trace_id())))[0]
+        origin = Origin(new_trace_id() if trace_id is None else check_name("trace_id", trace_id))
+        return (await self._shared.router.publish(batch, origin))[0]
 
     async def cancel(self, message_id: str) -> int:
         """Drop the deliveries of a message that no handler has in hand, and give how many.
@@ -276,6 +279,7 @@ class Runtime:
             if dropped:  # what stood behind it in its group may be due
                 shared.feeder.stored(actor.name)
             dropped += await actor.withdraw(message_id)
+        shared.activity.touch()
         return dropped
 
     async def request(self, step: str, trigger: int, request: Request, trace_id: str) -> Any:
@@ -295,8 +299,13 @@ class Runtime:
         self._check_open()
         await trio.lowlevel.checkpoint()
         shared = self._shared
-        while shared.activity.count or shared.store.agenda(shared.clock.now()).due:
+        while shared.activity.count or self._has_due():
             await shared.activity.change()
+
+    def _has_due(self) -> bool:
+        """Whether something is due for a step that could take it."""
+        due = self._shared.store.agenda(self._shared.clock.now()).due
+        return any(step in self._actors and self._actors[step].is_fed for step in due)
 
     def tree(self) -> Tree:
         """Tell how every actor is, now."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from math import inf
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import trio
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Settler", "shielded"]
 
 T = TypeVar("T")
+Write: TypeAlias = "Callable[[], Awaitable[None]]"
 
 # seconds after which a store that could not keep something is asked again, doubling, at the most
 FIRST_RETRY, LAST_RETRY = 0.1, 5.0
@@ -51,8 +52,9 @@ class Settler:
             # one that was in hand when the process died is out of hand before the next one begins
             if delivery.crashes or not self._acknowledge(delivery):
                 await self._settle(delivery, Ack())
-        elif await self._keep(delivery, partial(shielded, transaction.commit, delivery)):
-            self._tell_feeder(delivery, Ack())
+        else:
+            commit = partial(shielded, transaction.commit, delivery)
+            await self._keep(delivery, commit, partial(self._kept, delivery, Ack()))
 
     def _acknowledge(self, delivery: Delivery) -> bool:
         """Begin to acknowledge, and do not wait for it, unless too much is under way already."""
@@ -123,25 +125,32 @@ class Settler:
 
     async def bury(self, delivery: Delivery, reason: str, failure: Failure | None = None) -> None:
         """Keep it as a dead letter."""
-        step, message = self._step, delivery.message
-        if await self._settle(delivery, Bury(reason, failure)):
-            self._shared.observers.tell(
-                DeadLettered(
-                    step.name, step.source, message.trace_id, message.id, message.topic, reason
-                )
-            )
+        await self._settle(delivery, Bury(reason, failure))
 
-    async def _settle(self, delivery: Delivery, outcome: Outcome) -> bool:
-        """Tell the store. Gives False if it could not keep it."""
+    async def _settle(self, delivery: Delivery, outcome: Outcome) -> None:
+        """Tell the store, and when it has kept it whom it concerns."""
         store, clock = self._shared.store, self._shared.clock
 
         async def settle() -> None:
             await store.settle(delivery, outcome, clock.now())
 
-        kept = await self._keep(delivery, settle)
-        if kept:
-            self._tell_feeder(delivery, outcome)
-        return kept
+        await self._keep(delivery, settle, partial(self._kept, delivery, outcome))
+
+    def _kept(self, delivery: Delivery, outcome: Outcome) -> None:
+        """The store has kept how a delivery ended."""
+        self._tell_feeder(delivery, outcome)
+        if isinstance(outcome, Bury):
+            step, message = self._step, delivery.message
+            self._shared.observers.tell(
+                DeadLettered(
+                    step.name,
+                    step.source,
+                    message.trace_id,
+                    message.id,
+                    message.topic,
+                    outcome.reason,
+                )
+            )
 
     def _tell_feeder(self, delivery: Delivery, outcome: Outcome) -> None:
         if isinstance(outcome, Retry):
@@ -149,43 +158,81 @@ class Settler:
         elif delivery.fifo is not None or isinstance(outcome, GiveBack):
             self._shared.feeder.stored(self._step.name)
 
-    async def _keep(self, delivery: Delivery, write: Callable[[], Awaitable[None]]) -> bool:
-        """Have the store keep how a delivery ended; while it cannot, ask again.
+    async def _keep(self, delivery: Delivery, write: Write, kept: Callable[[], None]) -> None:
+        """Have the store keep how a delivery ended, and call ``kept``; while it cannot, ask again.
 
-        ``write`` shields itself. Gives False when this was cancelled between two tries: then the
-        delivery is in nobody's hand, and comes again when the store is opened the next time.
+        ``write`` shields itself. Cancelled meanwhile, by a bound, a crash or a stop, this goes on
+        in the background as long as the runtime runs. What is not kept then is in nobody's hand,
+        and comes again when the store is opened the next time.
+
+        Raises:
+            Conflict: what was to be kept with it cannot be.
         """
         shared, message = self._shared, delivery.message
-        began, wait, failed = trio.current_time(), FIRST_RETRY, False
-        repeat = False
+        began = trio.current_time()
         try:
-            while True:
-                try:
-                    await write()
-                    break
-                except OSError as error:
-                    problem = tell_error(error).error
-                if not failed:
-                    failed = True
-                    shared.observers.tell(
-                        StoreFailed(self._step.name, message.trace_id, message.id, problem)
-                    )
-                if trio.current_effective_deadline() == -inf:
-                    return False
-                await trio.sleep(wait)
-                wait = min(LAST_RETRY, wait * 2)
+            problem = await _problem(write)
+            if problem is not None:
+                shared.observers.tell(
+                    StoreFailed(self._step.name, message.trace_id, message.id, problem)
+                )
+                if not await _ask_again(write):
+                    shared.again(self._keep_on, delivery, write, kept, began)
+                    return
+                self._tell_recovered(delivery, began)
         except Conflict:
-            repeat = True
+            raise  # it is in hand as before
+        except BaseException:
+            shared.activity.leave()
             raise
-        finally:
-            if not repeat:
-                shared.activity.leave()
-        if failed:
-            took = trio.current_time() - began
-            shared.observers.tell(
-                StoreRecovered(self._step.name, message.trace_id, message.id, took)
-            )
-        return True
+        shared.activity.leave()
+        kept()
+
+    async def _keep_on(
+        self, delivery: Delivery, write: Write, kept: Callable[[], None], began: float
+    ) -> None:
+        """Go on asking the store, in the background."""
+        try:
+            done = await _ask_again(write)
+        except Conflict:
+            await self.give_back(delivery)  # nobody is there to run it again: that is for the next
+            return
+        except BaseException:
+            self._shared.activity.leave()
+            raise
+        self._shared.activity.leave()
+        if done:
+            self._tell_recovered(delivery, began)
+            kept()
+
+    def _tell_recovered(self, delivery: Delivery, began: float) -> None:
+        message, took = delivery.message, trio.current_time() - began
+        self._shared.observers.tell(
+            StoreRecovered(self._step.name, message.trace_id, message.id, took)
+        )
+
+
+async def _problem(write: Write) -> str | None:
+    """Call it, and tell what kept the store from keeping it, if anything did."""
+    try:
+        await write()
+    except OSError as error:
+        return tell_error(error).error
+    return None
+
+
+async def _ask_again(write: Write) -> bool:
+    """Call it now and then until it is kept. Gives False when this is cancelled before it is."""
+    wait = FIRST_RETRY
+    while trio.current_effective_deadline() > -inf:
+        try:
+            await trio.sleep(wait)
+        except trio.Cancelled:  # noqa: ASYNC103 - the next checkpoint tells whom it concerns
+            return False  # noqa: ASYNC104
+        if await _problem(write) is None:
+            return True
+        wait = min(LAST_RETRY, wait * 2)
+    return False
 
 
 async def shielded(call: Callable[..., Awaitable[T]], *args: Any) -> T:

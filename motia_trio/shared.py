@@ -37,6 +37,10 @@ class Activity:
     def leave(self) -> None:
         """Count one thing less in flight."""
         self.count -= 1
+        self.touch()
+
+    def touch(self) -> None:
+        """Wake who waits for a change: there is less to do than there was."""
         if self._changed is not None:
             self._changed.set()
             self._changed = None

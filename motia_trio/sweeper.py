@@ -42,10 +42,11 @@ class Sweeper:
         while True:
             self._wake_at = inf
             self._wake_at = min(await self._sweep(), self._wake_at)
-            deadline = self._shared.clock.deadline(self._wake_at)
-            self._scope = trio.CancelScope(deadline=deadline)
-            with self._scope:
-                await trio.sleep_forever()
+            while self._shared.clock.now() < self._wake_at:
+                deadline = self._shared.clock.deadline(self._wake_at)
+                self._scope = trio.CancelScope(deadline=deadline)
+                with self._scope:
+                    await trio.sleep_forever()
 
     async def _sweep(self) -> float:
         """Remove all that has expired; give the wall time of the next sweep."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -401,7 +402,7 @@ async def waits(limits: dict[str, Any], where: dict[str, Any]) -> list[float]:
         await rt.enqueue("work")
         await trio.sleep(10_000)
         assert len(rt.dead_letters.list()) == 1
-    return [after - before for before, after in zip(times, times[1:], strict=False)]
+    return [after - before for before, after in itertools.pairwise(times)]
 
 
 @pytest.mark.parametrize(
@@ -511,8 +512,6 @@ async def test_a_step_that_triggers_itself_is_stopped_after_fifty_hops(
 
 
 async def test_a_retry_is_no_hop(where: dict[str, Any], autojump_clock: Any) -> None:
-    hops: list[int] = []
-
     @step(queue("work", config={"maxRetries": 2}), name="Work")
     async def work(data: Any, ctx: Any) -> None:
         await ctx.enqueue("next", delay=0)
@@ -525,8 +524,7 @@ async def test_a_retry_is_no_hop(where: dict[str, Any], autojump_clock: Any) -> 
     async with open_runtime(App([work, following], **where), observers=()) as rt:
         await rt.enqueue("work")
         await trio.sleep(1000)
-        for letter in rt.dead_letters.list():
-            hops.append(letter.message.hops)
+        hops = [letter.message.hops for letter in rt.dead_letters.list()]
     assert sorted(hops) == [0, 1, 1, 1]
 
 
@@ -553,9 +551,7 @@ async def test_a_delivery_is_found_by_its_topic_where_the_triggers_have_changed(
     got: list[tuple[str, int]] = []
     notebook = Notebook()
 
-    @step(
-        queue("c", config={"maxRetries": 1}), queue("a", config={"maxRetries": 2}), name="Work"
-    )
+    @step(queue("c", config={"maxRetries": 1}), queue("a", config={"maxRetries": 2}), name="Work")
     async def work(data: Any, ctx: Any) -> None:
         assert data == ctx.trigger.topic
         got.append((data, ctx.trigger.index))
@@ -582,7 +578,7 @@ async def test_messages_of_a_step_that_is_not_loaded_are_told_and_wait(
         await rt.enqueue("work", 1)
         with trio.fail_after(20):
             while not other.got:
-                await trio.sleep(0)
+                await trio.lowlevel.checkpoint()
     words = [event.message for event in notebook.of(AppWarned)]
     assert words == [
         "2 messages wait in the store for step 'Work', which is not loaded: they wait on until it is"

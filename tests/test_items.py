@@ -94,7 +94,11 @@ async def test_every_method_answers_to_its_camel_case_name(where: Where, *, thre
     async def in_task(ctx: Any) -> Any:
         await ctx.state.set("g", "k", 1)
         items = ctx.streams["chat"]
-        return await ctx.state.getGroup("g"), await ctx.state.listGroups(), await items.getGroup("g")
+        return (
+            await ctx.state.getGroup("g"),
+            await ctx.state.listGroups(),
+            await items.getGroup("g"),
+        )
 
     act = in_thread if thread else in_task
     assert await in_handler(where, act, thread=thread) == ([1], ["g"], [])
@@ -320,7 +324,9 @@ async def test_of_operations_all_are_applied_or_none(where: Where) -> None:
     async with open_runtime(App([], **where), observers=()) as rt:
         await rt.state.set("g", "k", {"n": 1})
         bad = [{"type": "increment", "path": "n"}, {"type": "append", "path": "n", "value": 1}]
-        with pytest.raises(UpdateInvalid, match=r"ops\[1\] \(append 'n'\): there is int 2; expected"):
+        with pytest.raises(
+            UpdateInvalid, match=r"ops\[1\] \(append 'n'\): there is int 2; expected"
+        ):
             await rt.state.update("g", "k", bad)
         with pytest.raises(UpdateInvalid, match="did you mean 'increment'"):
             await rt.state.update("g", "k", [{"type": "incremet", "path": "n"}])
@@ -430,7 +436,7 @@ async def test_what_has_expired_is_removed_in_the_background(
     async with open_runtime(App([], **where), observers=()) as rt:
         for number in range(1200):
             await rt.state.set("g", f"{number}", number, ttl=10 + number % 7)
-        await rt.state.set("g", "stays", True)
+        await rt.state.set("g", "stays", "here")
         assert len(rt.store.items("", "g", -math.inf)) == 1201
         await trio.sleep(13)
         assert 1 < len(rt.store.items("", "g", -math.inf)) < 1201
@@ -484,7 +490,10 @@ def change(group: str, item: str, old: Any, new: Any) -> dict[str, Any]:
 
 async def test_each_change_of_state_fires_the_triggers_that_watch_it(where: Where) -> None:
     watch = Watch(
-        every=state(), group=state(group_id="a"), key=state(key="k"), one=state(group_id="a", key="k")
+        every=state(),
+        group=state(group_id="a"),
+        key=state(key="k"),
+        one=state(group_id="a", key="k"),
     )
     async with open_runtime(App(watch.steps, **where), observers=()) as rt:
         await rt.state.set("a", "k", 1)
@@ -640,14 +649,15 @@ async def test_each_change_of_a_stream_fires_the_triggers_that_watch_it(where: W
         now = rt._shared.clock.now  # noqa: SLF001 - the time that it says
         began = now()
         chat = rt.streams.chat
-        for call in (
+        calls: list[Callable[[], Any]] = [
             lambda: chat.set("a", "1", {"text": "hello"}),
             lambda: chat.update("a", "1", {"type": "set", "path": "n", "value": 1}),
             lambda: chat.set("a", "2", 2),
             lambda: chat.set("b", "1", 3),
             lambda: chat.delete("a", "1"),
             lambda: rt.state.set("a", "1", 4),
-        ):
+        ]
+        for call in calls:
             await call()
             await rt.quiesce()
         ended = now()
@@ -673,7 +683,7 @@ async def test_each_change_of_a_stream_fires_the_triggers_that_watch_it(where: W
 # the first dialect
 
 
-FIRST = {"name": "Go", "type": "event", "subscribes": ["go"]}
+FIRST: dict[str, Any] = {"name": "Go", "type": "event", "subscribes": ["go"]}
 
 
 @pytest.mark.parametrize("thread", [False, True], ids=["async", "thread"])

@@ -212,10 +212,12 @@ async def test_a_call_that_is_refused_and_caught_leaves_the_rest_as_it_is(where:
     async def act(ctx: Any) -> None:
         await ctx.state.set("g", "k", 1)
         bad = [{"type": "increment"}, {"type": "append", "value": 1}]
-        calls = [
+        calls: list[Callable[[], Any]] = [
             lambda: ctx.state.update("g", "k", bad),
             lambda: ctx.state.set("g", "k", "x" * 200),
-            lambda: ctx.enqueue([{"topic": "work", "data": 1}, {"topic": "work", "data": "x" * 200}]),
+            lambda: ctx.enqueue(
+                [{"topic": "work", "data": 1}, {"topic": "work", "data": "x" * 200}]
+            ),
         ]
         for call in calls:
             try:
@@ -251,7 +253,9 @@ async def test_a_transaction_gathers_so_much_and_no_more(where: Where) -> None:
         await rt.enqueue("go")
         await quiet(rt)
         assert rt.tree()["Work"].deliveries.waiting == 0
-    words = f"step 'Go': its transaction has gathered over {TRANSACTION_LIMIT} bytes; split the work"
+    words = (
+        f"step 'Go': its transaction has gathered over {TRANSACTION_LIMIT} bytes; split the work"
+    )
     assert errors[0].startswith(words)
 
 
@@ -283,10 +287,12 @@ async def test_it_sees_its_own_writes_over_what_is_kept(where: Where) -> None:
             seen.append(await items.clear("g"))
             seen.append(await look(items))
             seen.append(await items.set("g", "a", 2))
-            seen.append([await items.clear("new"), await items.clear("new"), await items.list_groups()])
-            assert seen == EXPECTED
+            seen.append(
+                [await items.clear("new"), await items.clear("new"), await items.list_groups()]
+            )
+            assert seen == expected
 
-    EXPECTED = [
+    expected = [
         [["g"], ["a"], [1], 1, None],
         {"new_value": {"n": 5}, "old_value": None},
         {"new_value": {"n": 6}, "old_value": {"n": 5}},

@@ -8,6 +8,11 @@ import trio
 
 __all__ = ["WallClock", "is_virtual"]
 
+# seconds after which somebody who waits for a wall time looks at the clock again
+LONGEST_LOOK = 60.0
+# seconds by which the system's clock may be ahead before that counts as a step
+DRIFT = 0.001
+
 
 def is_virtual() -> bool:
     """Whether the running Trio's clock is a program's own, such as a ``MockClock``."""
@@ -18,18 +23,30 @@ def is_virtual() -> bool:
 class WallClock:
     """Seconds since the epoch. Make it inside ``trio.run``.
 
-    On Trio's own clock it is the system's wall clock, steps and all. On any other clock (a
-    ``MockClock``) it starts at the system's wall time and advances as Trio's clock does, so that a
-    test that moves one has moved both.
+    On Trio's own clock it is the system's wall clock, which it follows forward: when that is set
+    back, this one goes on from where it was, so that what became due stays due and what came later
+    stays later. On any other clock (a ``MockClock``) it starts at the system's wall time and
+    advances as Trio's clock does, so that a test that moves one has moved both.
     """
 
     def __init__(self) -> None:
-        self._base = time.time() - trio.current_time() if is_virtual() else None
+        self._virtual = is_virtual()
+        self._base = time.time() - trio.current_time()
 
     def now(self) -> float:
-        """Give the wall time."""
-        return time.time() if self._base is None else self._base + trio.current_time()
+        """Give the wall time. It never goes back."""
+        steady = self._base + trio.current_time()
+        if self._virtual:
+            return steady
+        wall = time.time()
+        if wall - steady > DRIFT:  # set forward, or the machine slept
+            self._base += wall - steady
+        return max(wall, steady)
 
     def deadline(self, wall: float) -> float:
-        """Give the Trio time at which it will be ``wall``, as far as one can know now."""
-        return trio.current_time() + (wall - self.now())
+        """Give the Trio time at which to look whether it is ``wall``: look again if it is not.
+
+        The system's clock may be set, or the machine sleep: no look is more than a minute away.
+        """
+        seconds = wall - self.now()
+        return trio.current_time() + (seconds if self._virtual else min(seconds, LONGEST_LOOK))

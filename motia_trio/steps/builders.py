@@ -136,7 +136,9 @@ class StepDefinition:
     """A step made by :func:`step`: still callable as the function it was."""
 
     def __init__(self, model: Step, function: Callable[..., Any]) -> None:
-        functools.update_wrapper(self, function)  # first: it brings the attributes that function has
+        functools.update_wrapper(
+            self, function
+        )  # first: it brings the attributes that function has
         self.step = model
         self._function = function
 

@@ -28,7 +28,11 @@ MAX_CRASHES = 3
 
 @frozen
 class Leased:
-    """What :meth:`Store.lease` gives. ``more``: other deliveries of this step are due already."""
+    """What :meth:`Store.lease` gives. ``more``: other deliveries of this step are due already.
+
+    ``more`` and no deliveries: what is due may have to stand behind something that is on its way
+    to be kept; ask again soon.
+    """
 
     deliveries: Sequence[Delivery]
     more: bool

@@ -7,7 +7,6 @@ import sqlite3
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from motia_trio.errors import StoreBroken
 from motia_trio.messages import DeadLetter, Delivery, Failure, Message
 from motia_trio.store.ids import FAN_BITS
 from motia_trio.store.sqlite.shelf import Shelf
@@ -16,6 +15,7 @@ from motia_trio.store.work import Item, Place
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
+    from pathlib import Path
 
 __all__ = ["Reader"]
 
@@ -56,8 +56,9 @@ _GROUPS = """
 class Reader:
     """A connection that reads. What it tells is committed."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._connection = connection
+        self._path = path
 
     def close(self) -> None:
         """Close the connection."""
@@ -67,7 +68,8 @@ class Reader:
         try:
             return self._connection.execute(sql, parameters).fetchall()
         except sqlite3.Error as error:
-            raise StoreBroken(f"could not be read: {broken(error)}") from error
+            told = broken(error)
+            raise type(told)(f"{self._path}: could not be read: {told}") from error
 
     @contextmanager
     def _one_moment(self) -> Iterator[None]:
@@ -160,6 +162,10 @@ class Reader:
         sql = "SELECT message FROM sent WHERE topic = ? AND key = ? AND until > ?"
         rows = self._rows(sql, topic, key, now)
         return f"{rows[0][0]:014x}" if rows else None
+
+    def keys_are_over(self, now: float) -> bool:
+        """Whether there is a key whose time is over."""
+        return bool(self._rows("SELECT 1 FROM sent WHERE until <= ? LIMIT 1", now))
 
     # dead letters
 

@@ -76,10 +76,11 @@ class SqliteStore:
         self._react = react
         with ExitStack() as stack:
             make_folder(self.path.parent)
+            self.path = self.path.resolve()  # one file has one lock, by whatever name it is called
             stack.enter_context(locked(self.path))
             connection = await trio.to_thread.run_sync(connect_writer, self.path, self._synchronous)
             stack.callback(connection.close)
-            self._reader = Reader(connect_reader(self.path))
+            self._reader = Reader(connect_reader(self.path), self.path)
             stack.callback(self._reader.close)
             self._hands = Hands(self.path.with_name(self.path.name + ".hands"))
             stack.callback(self._hands.close)
@@ -437,7 +438,8 @@ class SqliteStore:
                     untaken = [evolve(route, take=False) for route in routes]
                     self._plan_message(plan, message, untaken, {}, now)
             self._plan_items(plan, dict.fromkeys(gone))
-            plan.acts.append(row.forget_keys_row(FORGOTTEN_AT_ONCE, now))
+            if self._reader.keys_are_over(now):
+                plan.acts.append(row.forget_keys_row(FORGOTTEN_AT_ONCE, now))
             await self._do(plan)
         return Swept(changes, self._reader.next_expiry())
 

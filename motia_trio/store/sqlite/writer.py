@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import trio
 
 from motia_trio.actors import is_virtual
-from motia_trio.errors import Closed, StoreBroken
+from motia_trio.errors import Closed, StoreBroken, StoreDamaged
 from motia_trio.store.sqlite.schema import COLUMNS
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ def broken(error: sqlite3.Error) -> StoreBroken:
         words = "the disk is full"
     elif "readonly" in words:
         words = "the file cannot be written: it, or its disk, is read-only"
-    elif "malformed" in words or "not a database" in words:
-        words = "the file is damaged: restore a backup"
+    elif "image is malformed" in words or "not a database" in words:
+        return StoreDamaged("the file is damaged: restore a backup")
     elif "I/O" in words and name:
         words = f"{words} ({name})"
     return StoreBroken(words)
