@@ -35,15 +35,15 @@ class LogStore(MemoryStore):
         self._records: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     @asynccontextmanager
-    async def opened(self, now: float, react: Any = None) -> AsyncIterator[None]:
+    async def opened(self, now: float, react: Any = None) -> AsyncIterator[Any]:
         """Open the log."""
         self._token = trio.lowlevel.current_trio_token()
         self._file = os.open(self._path, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
         thread = threading.Thread(target=self._run)
         thread.start()
         try:
-            async with super().opened(now, react):
-                yield
+            async with super().opened(now, react) as found:
+                yield found
         finally:
             self._records.put(None)
             await trio.to_thread.run_sync(thread.join)
@@ -114,12 +114,12 @@ class HopStore(SqliteStore):
     """Ours with a thread hop, and a commit, for each operation."""
 
     @asynccontextmanager
-    async def opened(self, now: float, react: Any = None) -> AsyncIterator[None]:
+    async def opened(self, now: float, react: Any = None) -> AsyncIterator[Any]:
         """Open it with the other writer."""
         sqlite_store.Writer = _HopWriter  # type: ignore[misc]
         try:
-            async with super().opened(now, react):
+            async with super().opened(now, react) as found:
                 sqlite_store.Writer = Writer  # type: ignore[misc]
-                yield
+                yield found
         finally:
             sqlite_store.Writer = Writer  # type: ignore[misc]

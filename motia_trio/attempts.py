@@ -303,14 +303,22 @@ class Attempts:
             entry.reply.set(result)
             self._shared.activity.leave()
         else:
-            await self._settler.done(entry, transaction)
+            try:
+                await self._settler.done(entry, transaction)
+            except Conflict:
+                raise
+            except Exception as error:  # noqa: BLE001 - it cannot be kept as it is: a failure
+                await self._fail(entry, running, error, late=False)
+                return
         self._on_success()
 
     async def _commit(self, transaction: Transaction) -> Exception | None:
         """Keep a request's transaction. Gives what kept it from being kept, conflicts aside."""
         try:
             await shielded(transaction.commit)
-        except OSError as error:
+        except Conflict:
+            raise
+        except Exception as error:  # noqa: BLE001 - answered as a failure
             return error
         return None
 

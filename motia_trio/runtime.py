@@ -24,6 +24,7 @@ from motia_trio.events import (
     ActorRecovered,
     ActorStarted,
     AppWarned,
+    DeadLettered,
     Observers,
 )
 from motia_trio.failures import tell_error
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from motia_trio.events import Observer
     from motia_trio.policies import RestartPolicy
     from motia_trio.settings import Settings
-    from motia_trio.store import Store
+    from motia_trio.store import Opened, Store
 
 __all__ = ["ActorNode", "Runtime", "Tree"]
 
@@ -128,13 +129,13 @@ class Runtime:
         store = store_at(settings.store, self.app.root, settings.synchronous)
         self._assemble(store)
         shared = self._shared
-        async with store.opened(shared.clock.now(), shared.router.react):
+        async with store.opened(shared.clock.now(), shared.router.react) as found:
             try:
                 async with trio.open_nursery() as nursery:
                     shared.nursery = nursery
                     await nursery.start(self._supervise)
                     self._state = "running"
-                    self._warn()
+                    self._warn(found)
                     if not self._idle:
                         nursery.start_soon(shared.feeder.run)
                         nursery.start_soon(shared.warden.run)
@@ -150,21 +151,38 @@ class Runtime:
                     for actor in self._actors.values():
                         await actor.give_back(Closed("the service is stopping"))
 
-    def _warn(self) -> None:
+    def _warn(self, found: Opened) -> None:
         """Tell what should be looked at, of the app and of what the store has for it."""
         for warning in self.app.warnings:
             self._observers.tell(AppWarned(warning))
+        for letter in found.buried:
+            actor, message = self._actors.get(letter.step), letter.message
+            source = "not loaded" if actor is None else actor.step.source
+            self._observers.tell(
+                DeadLettered(
+                    letter.step, source, message.trace_id, message.id, message.topic, letter.reason
+                )
+            )
+        if found.suspects:
+            self._observers.tell(
+                AppWarned(
+                    f"the process died with {found.suspects} messages in hand: they are handled "
+                    "again, one at a time"
+                )
+            )
         if self._idle:
             return
         for step, counts in self._shared.store.counts(self._shared.clock.now()).items():
             number = counts.waiting + counts.delayed
             actor = self._actors.get(step)
             if number and (actor is None or not actor.is_fed):
-                what = "is not loaded" if actor is None else "has no trigger for messages any more"
+                lacks, then = "is not loaded", "is"
+                if actor is not None:
+                    lacks, then = "has no trigger for messages any more", "has one"
                 self._observers.tell(
                     AppWarned(
-                        f"{number} messages wait in the store for step {step!r}, which {what}: "
-                        "they wait on until it is there, or are dropped by rt.cancel"
+                        f"{number} messages wait in the store for step {step!r}, which {lacks}: "
+                        f"they wait on until it {then}"
                     )
                 )
 

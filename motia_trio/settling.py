@@ -180,8 +180,8 @@ class Settler:
                     shared.again(self._keep_on, delivery, write, kept, began)
                     return
                 self._tell_recovered(delivery, began)
-        except Conflict:
-            raise  # it is in hand as before
+        except Exception:  # a conflict, or what cannot be kept at all: it is in hand as before
+            raise
         except BaseException:
             shared.activity.leave()
             raise

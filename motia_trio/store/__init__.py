@@ -8,6 +8,7 @@ from motia_trio.store.protocol import (
     Agenda,
     Counts,
     Leased,
+    Opened,
     Store,
     Swept,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "Leased",
     "MemoryStore",
     "Op",
+    "Opened",
     "Place",
     "Put",
     "Remove",

@@ -18,7 +18,17 @@ if TYPE_CHECKING:
     from motia_trio.messages import DeadLetter, Delivery, Message, Origin, Outcome, Route
     from motia_trio.store.work import Change, Committed, Item, Place, Work
 
-__all__ = ["KEY_LIFETIME", "MAX_CRASHES", "Agenda", "Counts", "Leased", "React", "Store", "Swept"]
+__all__ = [
+    "KEY_LIFETIME",
+    "MAX_CRASHES",
+    "Agenda",
+    "Counts",
+    "Leased",
+    "Opened",
+    "React",
+    "Store",
+    "Swept",
+]
 
 # seconds for which a topic knows the key of a message. Source: motia-contract §8, "for a day"
 KEY_LIFETIME = 86_400.0
@@ -71,6 +81,18 @@ class Swept:
     next_at: float | None = field(default=None)
 
 
+@frozen
+class Opened:
+    """What a store found of a process that died: what handlers had in hand then.
+
+    ``suspects`` counts the deliveries that are handled again, one at a time; ``buried`` are the
+    dead letters of those that were in hand too often.
+    """
+
+    suspects: int = 0
+    buried: Sequence[DeadLetter] = ()
+
+
 # gives the messages that follow from changes; called with their origin and the wall time
 React: TypeAlias = (
     "Callable[[Sequence[Change], Origin | None, float], Sequence[tuple[Message, Sequence[Route]]]]"
@@ -108,8 +130,10 @@ class Store(Protocol):
     Any call may raise ``OSError`` (a disk that is full or broken): nothing of it happened then.
     """
 
-    def opened(self, now: float, react: React | None = None) -> AbstractAsyncContextManager[None]:
+    def opened(self, now: float, react: React | None = None) -> AbstractAsyncContextManager[Opened]:
         """Open the store for the length of a scope. Everything else is used inside it only.
+
+        Gives what is left of a process that died with it open.
 
         ``react`` is asked for the messages that follow from changes of items, and may not wait:
         they are kept in the same step as the changes.

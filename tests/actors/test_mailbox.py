@@ -145,6 +145,99 @@ async def test_lanes_can_be_asked_for() -> None:
     assert (box.has("a"), box.has("b"), box.share("a")) == (True, False, 2)
 
 
+# priority
+
+
+def put(box: Mailbox[Any], *entries: tuple[Any, int], lane: str = "a") -> None:
+    """Put entries in, each with its priority."""
+    for item, priority in entries:
+        assert box.reserve(lane)
+        box.fill(lane, item, priority)
+
+
+async def test_an_entry_goes_before_those_of_lower_priority_and_behind_its_equals() -> None:
+    box = mailbox(20)
+    put(box, ("a", 0), ("b", -10), ("c", 10), ("d", 0), ("e", 10), ("f", 3), ("g", -10))
+    order = "cefadbg"
+    assert box.waiting() == list(order)
+    assert [box.take() for _ in order] == [("a", item) for item in order]
+
+
+async def test_what_is_offered_has_the_priority_of_nothing_in_particular() -> None:
+    box = mailbox()
+    put(box, ("low", -1), ("high", 1))
+    box.offer("a", "plain")
+    assert box.waiting() == ["high", "plain", "low"]
+
+
+async def test_priority_counts_within_a_lane_alone() -> None:
+    """The other lanes have their turn."""
+    box = mailbox(10, a=(9, 9), b=(9, 9))
+    put(box, ("low", -10), lane="a")
+    put(box, *((f"high {n}", 10) for n in range(3)), lane="b")
+    assert [taken[1] for _ in range(4) if (taken := box.take())] == [
+        "low", "high 0", "high 1", "high 2",
+    ]  # fmt: skip
+
+
+async def test_an_entry_of_high_priority_is_as_old_as_it_is(autojump_clock: MockClock) -> None:
+    """The oldest age is not that of the first in the row."""
+    box = mailbox()
+    put(box, ("old", 0))
+    await trio.sleep(5)
+    put(box, ("new", 10))
+    await trio.sleep(1)
+    assert box.statistics().oldest_age == 6
+    assert box.take() == ("a", "new")
+    assert box.statistics().oldest_age == 6
+
+
+# taking out what waits
+
+
+async def test_what_fits_is_withdrawn_and_its_places_are_free() -> None:
+    box = mailbox(6, a=(9, 9), b=(9, 9))
+    for n in range(5):
+        box.offer("a", n)
+    box.offer("b", 0)
+    assert not box.offer("a", 5)
+    assert box.withdraw("a", lambda n: n % 2 == 0) == [0, 2, 4]
+    assert box.waiting() == [1, 3, 0]
+    assert (box.room("a"), box.room("b"), box.statistics().used) == (3, 3, 3)
+    assert box.withdraw("a", lambda n: n % 2 == 0) == []
+    assert box.room("a") == 3
+
+
+async def test_what_is_in_hand_or_reserved_is_not_withdrawn() -> None:
+    box = mailbox(3)
+    box.offer("a", 1)
+    box.offer("a", 2)
+    assert box.take() == ("a", 1)
+    assert box.reserve("a")
+    assert box.withdraw("a", lambda _: True) == [2]
+    assert (box.in_hand, box.room("a")) == (1, 2)
+    box.fill("a", 3)
+    assert box.take() == ("a", 3)
+
+
+async def test_what_stays_keeps_its_order_its_priority_and_its_age(
+    autojump_clock: MockClock,
+) -> None:
+    box = mailbox()
+    put(box, ("a", 0), ("b", 5), ("c", 0), ("d", -5))
+    await trio.sleep(3)
+    assert box.withdraw("a", lambda item: item == "a") == ["a"]
+    assert box.statistics().oldest_age == 3
+    put(box, ("e", 0))
+    assert box.waiting() == ["b", "c", "e", "d"]
+
+
+async def test_a_lane_that_is_not_there_has_nothing_to_be_withdrawn_from() -> None:
+    box = mailbox(3, a=(1, 1))
+    with pytest.raises(KeyError):
+        box.withdraw("b", lambda _: True)
+
+
 @pytest.mark.parametrize("capacity", [0, -1])
 def test_a_mailbox_without_room_is_refused(capacity: int) -> None:
     with pytest.raises(ValueError, match=f"at least 1 entry, not {capacity}"):
@@ -169,9 +262,11 @@ LANES = st.dictionaries(
 OPERATIONS = st.lists(
     st.tuples(
         st.sampled_from(
-            ["offer", "offer", "reserve", "fill", "free", "take", "take", "done", "drain"]
+            ["offer", "offer", "reserve", "reserve", "fill", "fill", "free", "take", "take", "done"]
+            + ["drain", "withdraw"]
         ),
         st.integers(0, 2),
+        st.integers(-2, 2),
     ),
     max_size=60,
 )
@@ -184,6 +279,7 @@ class Plain:
         self.capacity = capacity
         self.lanes = lanes
         self.waiting: dict[str, list[int]] = {name: [] for name in lanes}
+        self.priorities: dict[int, int] = {}
         self.reserved = dict.fromkeys(lanes, 0)
         self.in_hand = dict.fromkeys(lanes, 0)
         self.received = self.refused = self.peak = 0
@@ -196,6 +292,11 @@ class Plain:
         own = len(self.waiting[lane]) + self.reserved[lane]
         return max(0, min(self.capacity - self.used, self.lanes[lane].share - own))
 
+    def put(self, lane: str, item: int, priority: int) -> None:
+        self.priorities[item] = priority
+        self.waiting[lane].append(item)
+        self.waiting[lane].sort(key=lambda each: (-self.priorities[each], each))
+
     @property
     def everything(self) -> list[int]:
         return [each for items in self.waiting.values() for each in items]
@@ -204,23 +305,25 @@ class Plain:
         return {n for n in self.lanes if self.waiting[n] and self.in_hand[n] < self.lanes[n].limit}
 
 
-def step(box: Mailbox[int], plain: Plain, operation: str, lane: str, item: int) -> None:
+def step(
+    box: Mailbox[int], plain: Plain, operation: str, lane: str, item: int, priority: int
+) -> None:
     """Do one operation to both, and check what it gives."""
     room = plain.room(lane)
     match operation:
         case "offer":
             assert box.offer(lane, item) is (room > 0)
             if room:
-                plain.waiting[lane].append(item)
+                plain.put(lane, item, 0)
             plain.received += room > 0
             plain.refused += room == 0
         case "reserve":
             assert box.reserve(lane) is (room > 0)
             plain.reserved[lane] += room > 0
         case "fill" if plain.reserved[lane]:
-            box.fill(lane, item)
+            box.fill(lane, item, priority)
             plain.reserved[lane] -= 1
-            plain.waiting[lane].append(item)
+            plain.put(lane, item, priority)
             plain.received += 1
         case "free" if plain.reserved[lane]:
             box.free(lane)
@@ -236,6 +339,10 @@ def step(box: Mailbox[int], plain: Plain, operation: str, lane: str, item: int) 
         case "done" if plain.in_hand[lane]:
             box.done(lane)
             plain.in_hand[lane] -= 1
+        case "withdraw":
+            found = [each for each in plain.waiting[lane] if each % 3 == priority]
+            assert box.withdraw(lane, lambda each: each % 3 == priority) == found
+            plain.waiting[lane] = [each for each in plain.waiting[lane] if each not in found]
         case "drain":
             assert box.drain() == plain.everything
             for items in plain.waiting.values():
@@ -246,13 +353,13 @@ def step(box: Mailbox[int], plain: Plain, operation: str, lane: str, item: int) 
 @settings(deadline=None)
 @given(st.integers(1, 6), LANES, OPERATIONS)
 def test_any_run_of_operations_keeps_the_laws(
-    capacity: int, lanes: dict[str, Lane], operations: list[tuple[str, int]]
+    capacity: int, lanes: dict[str, Lane], operations: list[tuple[str, int, int]]
 ) -> None:
     async def main() -> None:
         box, plain = Mailbox[int](capacity, lanes), Plain(capacity, lanes)
         names = list(lanes)
-        for item, (operation, which) in enumerate(operations):
-            step(box, plain, operation, names[which % len(names)], item)
+        for item, (operation, which, priority) in enumerate(operations):
+            step(box, plain, operation, names[which % len(names)], item, priority)
             statistics = box.statistics()
             assert statistics.used == len(plain.everything) <= plain.used <= capacity
             assert (statistics.received, statistics.refused) == (plain.received, plain.refused)

@@ -14,7 +14,7 @@ from motia_trio.store.ids import MessageIds
 from motia_trio.store.memory.items import Items
 from motia_trio.store.memory.shelf import Claim, Shelf, arrivals_of, counts_of
 from motia_trio.store.planning import check_seen, plan_writes
-from motia_trio.store.protocol import KEY_LIFETIME, Agenda, Counts, Leased, Swept
+from motia_trio.store.protocol import KEY_LIFETIME, Agenda, Counts, Leased, Opened, Swept
 from motia_trio.store.work import Change, Committed, Item, Place
 
 if TYPE_CHECKING:
@@ -50,11 +50,11 @@ class MemoryStore:
         self,
         now: float,  # noqa: ARG002 - the contract's
         react: React | None = None,
-    ) -> AsyncIterator[None]:
+    ) -> AsyncIterator[Opened]:
         """Open the store; leaving gives back every lease."""
         self._react = react
         try:
-            yield
+            yield Opened()
         finally:
             for shelf in self._shelves.values():
                 for claim in shelf.claims.values():

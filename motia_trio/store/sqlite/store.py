@@ -18,7 +18,15 @@ from motia_trio.errors import Conflict
 from motia_trio.messages import Ack, Bury, Delivery, GiveBack, Retry
 from motia_trio.store.ids import MessageIds, delivery_id
 from motia_trio.store.planning import check_seen, plan_writes
-from motia_trio.store.protocol import KEY_LIFETIME, MAX_CRASHES, Agenda, Counts, Leased, Swept
+from motia_trio.store.protocol import (
+    KEY_LIFETIME,
+    MAX_CRASHES,
+    Agenda,
+    Counts,
+    Leased,
+    Opened,
+    Swept,
+)
 from motia_trio.store.sqlite import rows as row
 from motia_trio.store.sqlite.file import connect_reader, connect_writer, make_folder
 from motia_trio.store.sqlite.hands import Hands
@@ -71,7 +79,7 @@ class SqliteStore:
         self._hands: Hands
 
     @asynccontextmanager
-    async def opened(self, now: float, react: React | None = None) -> AsyncIterator[None]:
+    async def opened(self, now: float, react: React | None = None) -> AsyncIterator[Opened]:
         """Open the file, and close it when the scope is left."""
         self._react = react
         with ExitStack() as stack:
@@ -93,26 +101,29 @@ class SqliteStore:
             self._writer = Writer(connection, self._forget_ahead)
             self._writer.start()
             try:
-                await self._count_crashes(now)
-                yield
+                yield await self._count_crashes(now)
             finally:
                 await self._writer.stop()
 
-    async def _count_crashes(self, now: float) -> None:
+    async def _count_crashes(self, now: float) -> Opened:
         """Count what handlers had in hand when the last process died; bury what goes too far."""
         acts: list[row.Row] = []
-        for number, step, fifo, crashes in self._reader.undone(self._hands.left):
+        buried: list[int] = []
+        left = self._reader.undone(self._hands.left)
+        for number, step, fifo, crashes in left:
             acts.append(row.crashed_row(number))
             if crashes + 1 >= MAX_CRASHES:
                 reason = f"the process died {crashes + 1} times while a handler had it in hand"
                 acts.append(row.bury_row(number, step, fifo, reason, now))
+                buried.append(number)
         if acts:
             op: Op[None] = Op()
             op.acts = acts
             await self._writer.do(op)
-        self._hands.clear_left()  # at once: whoever is killed before this counts it again
-        if acts:
             self._shelves = self._reader.shelves()
+        self._hands.clear_left()
+        letters = self.dead_letters(ids=buried) if buried else ()
+        return Opened(len(left) - len(buried), letters)
 
     def new_id(self, now: float) -> str:
         """Give an id for a message."""
