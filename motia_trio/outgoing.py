@@ -131,7 +131,7 @@ def _one(
         topic=_utf8("a topic", topic),
         payload=codec.encode(data),
         group=None if group is None else _utf8("messageGroupId", group),
-        delay=None if delay is None else _seconds("delay (delaySeconds)", delay),
+        delay=None if delay is None else _seconds("delaySeconds", delay),
         at=None if at is None else _moment("at", at),
         key=None if key is None else check_name("key", key),
         priority=priority,  # type: ignore[arg-type]

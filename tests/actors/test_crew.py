@@ -145,6 +145,134 @@ async def test_hands_that_are_not_needed_go_home(
     assert len(nursery.child_tasks) == KEEP_IDLE
 
 
+# who summons whom
+
+
+@pytest.mark.parametrize(
+    ("entries", "hands"),
+    [
+        ([0, 0, 0, 0], 1),
+        ([0, 0, 5, 0, 0], 2),
+        ([5, 0, 0, 0], 2),
+        ([0, 0, 0, 5], 1),
+        ([5, 0, 5, 0, 5, 0], 4),
+        ([5, 5, 5], 3),
+    ],
+)
+async def test_a_hand_summons_another_when_it_is_about_to_wait_and_more_is_there(
+    autojump_clock: MockClock, nursery: trio.Nursery, entries: list[float], hands: int
+) -> None:
+    """So there are as many hands as wait, and one for the rest, if there is a rest."""
+    shop = Shop({"a": 10})
+    shop.crew.start(nursery)
+    for seconds in entries:
+        shop.offer("a", seconds)
+    await trio.sleep(1)
+    assert len(shop.done) == entries.count(0)
+    await trio.sleep(10)
+    assert sorted(shop.done) == sorted(entries)
+    assert len(shop.hands) == hands
+
+
+async def test_a_burst_wakes_one_of_the_idle_hands_and_not_all(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    shop = Shop({"a": 10})
+    shop.crew.start(nursery)
+    for _ in range(5):
+        shop.offer("a", 1)
+    await trio.sleep(2)
+    assert len(shop.hands) == 5
+    for _ in range(3):
+        shop.hands.clear()
+        for _ in range(20):
+            shop.offer("a", 0)
+        await wait_all_tasks_blocked()
+        assert len(shop.hands) == 1
+    assert len(shop.done) == 65
+
+
+async def test_work_that_waits_often_summons_another_at_its_first_wait_alone(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    """What comes while it waits summons by itself."""
+    begun: list[tuple[str, float]] = []
+
+    async def work(hand: Hand, name: str) -> None:
+        begun.append((name, trio.current_time()))
+        for _ in range(10):
+            await trio.sleep(1)
+
+    shop = Shop({"a": 10}, work)
+    shop.crew.start(nursery)
+    began = trio.current_time()
+    shop.mailbox.offer("a", "first")
+    await trio.sleep(2.5)
+    assert len(nursery.child_tasks) == 1
+    shop.mailbox.offer("a", "second")
+    shop.mailbox.offer("a", "third")
+    await trio.sleep(1)
+    assert [(name, at - began) for name, at in begun] == [
+        ("first", 0), ("second", 2.5), ("third", 2.5),
+    ]  # fmt: skip
+    assert len(nursery.child_tasks) == 3
+
+
+async def test_a_hand_that_comes_for_what_another_has_taken_meanwhile_is_there_for_the_next(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    """Nobody is thought to be on the way for ever."""
+    gate = trio.Event()
+    done: list[str] = []
+
+    async def work(hand: Hand, name: str) -> None:
+        if name == "waits":
+            await gate.wait()
+        done.append(name)
+
+    shop = Shop({"a": 10}, work)
+    shop.crew.start(nursery)
+    shop.mailbox.offer("a", "waits")
+    shop.mailbox.offer("a", "first")
+    await trio.sleep(1)
+    assert done == ["first"]  # and its hand is idle now
+    for _ in range(5):  # whichever of both hands is first
+        gate.set()
+        shop.mailbox.offer("a", "taken")
+        await trio.sleep(1)
+        gate = trio.Event()
+        shop.mailbox.offer("a", "waits")
+        await trio.sleep(1)
+        shop.mailbox.offer("a", "next")
+        await trio.sleep(1)
+        assert done[-1] == "next"
+    gate.set()
+    await trio.sleep(1)
+    assert shop.mailbox.in_hand == len(shop.mailbox.waiting()) == 0
+
+
+async def test_work_that_cannot_be_taken_summons_nobody(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    """Of a lane at its limit, or over the bound of a probe."""
+    shop = Shop({"a": 1, "b": 5})
+    shop.crew.start(nursery)
+    for _ in range(3):
+        shop.offer("a", 1)
+    await trio.sleep(0.5)
+    assert len(nursery.child_tasks) == 1
+    shop.crew.let(1)
+    shop.offer("b", 1)
+    await trio.sleep(0.1)
+    assert len(nursery.child_tasks) == 1
+    shop.crew.let(None)
+    await trio.sleep(0.1)
+    assert len(nursery.child_tasks) == 2
+    await trio.sleep(5)
+    assert len(shop.done) == 4
+    assert shop.most == {"a": 1, "b": 1}
+
+
 # one at a time: a probe
 
 

@@ -262,8 +262,7 @@ LANES = st.dictionaries(
 OPERATIONS = st.lists(
     st.tuples(
         st.sampled_from(
-            ["offer", "offer", "reserve", "reserve", "fill", "fill", "free", "take", "take", "done"]
-            + ["drain", "withdraw"]
+            "offer offer reserve reserve fill fill free take take done drain withdraw".split()
         ),
         st.integers(0, 2),
         st.integers(-2, 2),
