@@ -273,7 +273,11 @@ def _old(changes: Sequence[Change]) -> Any:
 
 
 def _seconds(ttl: object) -> float:
-    number = isinstance(ttl, (int, float)) and not isinstance(ttl, bool)
-    if not number or not isfinite(ttl) or ttl <= 0:  # type: ignore[arg-type,operator]
-        raise ValueError(f"ttl is a number of seconds over 0, not {ttl!r}")
-    return float(ttl)  # type: ignore[arg-type]
+    try:
+        if isinstance(ttl, (int, float)) and not isinstance(ttl, bool):
+            seconds = float(ttl)
+            if isfinite(seconds) and seconds > 0:
+                return seconds
+    except OverflowError:
+        pass
+    raise ValueError(f"ttl is a number of seconds over 0, not {ttl!r:.80}")

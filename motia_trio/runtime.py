@@ -55,6 +55,9 @@ T = TypeVar("T")
 
 # seconds for giving leases back when the scope is left
 FLUSH_LIMIT = 10.0
+# seconds by which the system's clock may have been set back since the store was last used; if it
+# is more, the clock was wrong then and is right now
+SET_BACK = 86_400.0
 
 
 @frozen
@@ -130,6 +133,9 @@ class Runtime:
         self._assemble(store)
         shared = self._shared
         async with store.opened(shared.clock.now(), shared.router.react) as found:
+            if found.latest - shared.clock.now() <= SET_BACK:
+                # what came before stays before what comes now
+                shared.clock.not_before(found.latest)
             try:
                 async with trio.open_nursery() as nursery:
                     shared.nursery = nursery
@@ -291,6 +297,8 @@ class Runtime:
             StoreBroken: the store could not keep it; some may have been dropped.
         """
         self._check_open()
+        if not isinstance(message_id, str):
+            raise TypeError(f"a message id is a string, not {message_id!r:.80}")
         shared = self._shared
         dropped = await shared.store.cancel(message_id, shared.clock.now())
         for actor in self._actors.values():

@@ -197,6 +197,13 @@ class Settler:
         except Conflict:
             await self.give_back(delivery)  # nobody is there to run it again: that is for the next
             return
+        except Exception as error:  # noqa: BLE001 - a defect, which must not end the runtime
+            message, told = delivery.message, tell_error(error).error
+            self._shared.observers.tell(
+                StoreFailed(self._step.name, message.trace_id, message.id, told)
+            )
+            await self.give_back(delivery)
+            return
         except BaseException:
             self._shared.activity.leave()
             raise

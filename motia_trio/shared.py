@@ -77,7 +77,10 @@ class Shared:
 
     def again(self, call: Callable[..., Awaitable[object]], *args: Any) -> None:
         """Have something that nobody waits for tried again, as long as the runtime runs."""
-        if self.nursery is None:
-            self.activity.leave()  # it comes again when the store is opened the next time
-        else:
-            self.nursery.start_soon(call, *args)
+        try:
+            if self.nursery is not None:
+                self.nursery.start_soon(call, *args)
+                return
+        except RuntimeError:
+            pass  # the nursery has just ended
+        self.activity.leave()  # it comes again when the store is opened the next time

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -780,3 +781,60 @@ async def test_a_transactional_step_that_a_change_triggers_handles_each_change_o
         await quiet(rt)
         assert await rt.state.get("counts", "all") == {"n": 30}
         assert await rt.state.list("last") == await rt.state.list("orders")
+
+
+async def test_a_handler_in_a_thread_that_returns_after_its_bound_has_failed(
+    where: Where,
+) -> None:
+    """A thread cannot be stopped, but what it did through ctx need not be kept."""
+    gate = threading.Event()
+    late: list[str] = []
+
+    @step(
+        queue("go", config={"maxRetries": 0, "timeout": 0.01}), name="Go", delivery="transactional"
+    )
+    def go(data: Any, ctx: Any) -> None:
+        ctx.state.set("g", "k", 1)
+        gate.wait(20)
+        if data == "calls":
+            try:
+                ctx.state.set("g", "l", 1)
+            except BaseException as error:
+                late.append(type(error).__name__)
+                raise
+
+    notebook = Notebook()
+    async with open_runtime(App([go], **where), observers=[notebook]) as rt:
+        await rt.enqueue("go", "returns")
+        await rt.enqueue("go", "calls")
+        while len(notebook.of(AttemptFailed)) < 2:
+            await trio.sleep(0.02)
+            gate.set()
+        assert await everything(rt) == {}
+        assert len(rt.dead_letters.list()) == 2
+    assert late == ["Cancelled"]
+    assert all("ran longer than 0.01 s" in event.error for event in notebook.of(AttemptFailed))
+
+
+@pytest.mark.parametrize("call", ["set", "enqueue"])
+async def test_a_handler_that_does_nothing_but_call_is_ended_at_its_bound(
+    where: Where, autojump_clock: Any, call: str
+) -> None:
+    """Each call lets the others run, as it does in an immediate step."""
+    calls = 0
+
+    async def act(ctx: Any) -> None:
+        nonlocal calls
+        while calls < 10_000:
+            calls += 1
+            await (ctx.state.set("g", "k", 1) if call == "set" else ctx.enqueue("work", 1))
+            if calls == 10:
+                autojump_clock.jump(10)
+
+    go = transactional(act, timeout=5, maxRetries=0)
+    async with open_runtime(App([go, Inbox().step], **where), observers=()) as rt:
+        await rt.enqueue("go")
+        await trio.sleep(1)
+        (letter,) = rt.dead_letters.list()
+    assert letter.reason.startswith("failed once; last: TimedOut")
+    assert calls < 20

@@ -43,6 +43,10 @@ class WallClock:
             self._base += wall - steady
         return max(wall, steady)
 
+    def not_before(self, wall: float) -> None:
+        """Go on from ``wall``, if that is later than now."""
+        self._base += max(0.0, wall - self.now())
+
     def deadline(self, wall: float) -> float:
         """Give the Trio time at which to look whether it is ``wall``: look again if it is not.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["FAN_BITS", "MessageIds", "delivery_id"]
+__all__ = ["FAN_BITS", "MessageIds", "delivery_id", "time_of"]
 
 # the low bits of a delivery's id say which of its message's deliveries it is
 FAN_BITS = 12
@@ -35,3 +35,8 @@ def delivery_id(message: int, index: int) -> int:
     if index + 1 >= 1 << FAN_BITS:
         raise ValueError(f"a message goes to {(1 << FAN_BITS) - 1} steps at the most")
     return message << FAN_BITS | index + 1
+
+
+def time_of(message: int) -> float:
+    """Give a wall time, in seconds, by which a message had its number: within a millisecond."""
+    return ((message >> 8) + 1) / 1000

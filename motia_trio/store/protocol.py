@@ -83,12 +83,14 @@ class Swept:
 
 @frozen
 class Opened:
-    """What a store found of a process that died: what handlers had in hand then.
+    """What a store found of the process that had it open before.
 
-    ``suspects`` counts the deliveries that are handled again, one at a time; ``buried`` are the
-    dead letters of those that were in hand too often.
+    ``latest``: the wall time of its newest message, 0 without one. If it died: ``suspects`` counts
+    the deliveries that are handled again, one at a time, and ``buried`` are the dead letters of
+    those that handlers had in hand too often when it did.
     """
 
+    latest: float = 0.0
     suspects: int = 0
     buried: Sequence[DeadLetter] = ()
 

@@ -261,14 +261,15 @@ LANES = st.dictionaries(
 )
 OPERATIONS = st.lists(
     st.tuples(
-        st.sampled_from(
-            "offer offer reserve reserve fill fill free take take done drain withdraw".split()
-        ),
+        st.sampled_from([
+            "offer", "offer", "reserve", "reserve", "fill", "fill", "free", "take", "take", "done",
+            "drain", "withdraw",
+        ]),
         st.integers(0, 2),
         st.integers(-2, 2),
     ),
     max_size=60,
-)
+)  # fmt: skip
 
 
 class Plain:

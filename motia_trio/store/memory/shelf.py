@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from motia_trio.messages import Message, Route
 
+# notes that are not true any more, besides as many as there are claims, before they are sorted out
+STALE = 100
+
 __all__ = ["Claim", "Group", "Shelf", "arrivals_of", "counts_of"]
 
 
@@ -87,6 +90,9 @@ class Shelf:
     def note(self, claim: Claim) -> None:
         """Put an open claim where it will be found when it is due."""
         heapq.heappush(self.later, (*claim.rank, claim))
+        if len(self.later) > 2 * len(self.claims) + STALE:
+            self.later = [note for note in self.later if note[-1].open_at(note[0])]
+            heapq.heapify(self.later)
 
     def leave(self, claim: Claim) -> None:
         """A claim is gone: the next one of its group becomes the head."""

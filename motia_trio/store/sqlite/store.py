@@ -16,7 +16,7 @@ from attrs import evolve
 
 from motia_trio.errors import Conflict
 from motia_trio.messages import Ack, Bury, Delivery, GiveBack, Retry
-from motia_trio.store.ids import MessageIds, delivery_id
+from motia_trio.store.ids import MessageIds, delivery_id, time_of
 from motia_trio.store.planning import check_seen, plan_writes
 from motia_trio.store.protocol import (
     KEY_LIFETIME,
@@ -95,6 +95,7 @@ class SqliteStore:
             self._items = Items(self._reader)
             self._ahead = Ahead(self._items)
             self._ids = MessageIds(self._reader.last_message())
+            self._latest = max(now, time_of(self._reader.last_message()))
             self._shelves = self._reader.shelves()
             self._keys.clear()
             self._moving.clear()
@@ -123,7 +124,8 @@ class SqliteStore:
             self._shelves = self._reader.shelves()
         self._hands.clear_left()
         letters = self.dead_letters(ids=buried) if buried else ()
-        return Opened(len(left) - len(buried), letters)
+        latest = time_of(self._reader.last_message())
+        return Opened(latest, suspects=len(left) - len(buried), buried=letters)
 
     def new_id(self, now: float) -> str:
         """Give an id for a message."""

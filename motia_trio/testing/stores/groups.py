@@ -102,8 +102,9 @@ class GroupDuties(StoreDuties):
     async def test_a_head_that_is_not_due_yet_gives_way_to_what_is_due_before(
         self, probe: Probe
     ) -> None:
-        await probe.keep("third", fifo="g", after=9)
         await probe.keep("second", fifo="g", after=5)
+        await probe.keep("third", fifo="g", after=9)
+        assert probe.store.agenda(probe.now) == Agenda(frozenset(), probe.now + 5)
         await probe.keep("first", fifo="g", after=1)
         assert probe.store.agenda(probe.now) == Agenda(frozenset(), probe.now + 1)
         assert probe.counts() == Counts(delayed=3)

@@ -12,7 +12,7 @@ from attrs import define, evolve
 
 from motia_trio import codec
 from motia_trio.messages import Ack, Bury, Failure, Message, Retry, Route
-from motia_trio.store import Counts, Place, Put, Remove, Work
+from motia_trio.store import Counts, Opened, Place, Put, Remove, Work
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -62,10 +62,14 @@ async def acknowledge(store: Store, delivery: Delivery, now: float) -> None:
 
 @define
 class Probe:
-    """An open store and the time it is. A message is called by what it carries: its ``name``."""
+    """An open store, the time it is, and what the store found when it was opened.
+
+    A message is called by what it carries: its ``name``.
+    """
 
     store: Store
     now: float = NOW
+    opened: Opened = Opened()
 
     def message(self, name: str = "m", topic: str = "t", **fields: Any) -> Message:
         """A new message, with what a test does not care for filled in."""
@@ -209,9 +213,9 @@ class StoreDuties:
 
         async def main() -> T:
             store = self.make_store(folder)
-            async with store.opened(now, react):
+            async with store.opened(now, react) as opened:
                 with trio.fail_after(TEST_LIMIT):
-                    return await visit(Probe(store, now))
+                    return await visit(Probe(store, now, opened))
 
         return trio.run(main)
 

@@ -62,6 +62,7 @@ class SurvivalDuties(StoreDuties):
 
     def test_leaving_in_order_counts_no_crash(self, tmp_path: Path) -> None:
         async def begin(probe: Probe) -> None:
+            assert (probe.opened.suspects, list(probe.opened.buried)) == (0, [])
             for delivery in await probe.lease() or await probe.keep("m", take=True):
                 assert delivery.crashes == 0
                 probe.store.begin(delivery)
@@ -73,12 +74,15 @@ class SurvivalDuties(StoreDuties):
         self, tmp_path: Path
     ) -> None:
         async def use_one(probe: Probe) -> str:
+            latest.append(probe.opened.latest)
             delivery = await probe.take()
             await probe.ack(delivery)
             return delivery.message.id
 
+        latest: list[float] = []
         ids = [self.use(tmp_path, use_one, now=NOW - 3600 * n) for n in range(3)]
         assert ids == sorted(set(ids))
+        assert [round(each) for each in latest] == [0, NOW, NOW]
 
     def test_a_group_goes_on_where_it_was(self, tmp_path: Path) -> None:
         async def begin(probe: Probe) -> None:
@@ -159,14 +163,19 @@ class SurvivalDuties(StoreDuties):
                 found.setdefault(delivery.message.data[:5], set()).add(delivery.crashes)
             return found
 
+        async def look_at_the_living(probe: Probe) -> dict[str, set[int]]:
+            assert (probe.opened.suspects, list(probe.opened.buried)) == (MANY + 1, [])
+            return await look(probe)
+
         self.use(tmp_path, keep)
         for crashes in range(1, MAX_CRASHES):
             self._kill_after("begin", tmp_path)
-            assert self.use(tmp_path, look) == {"begun": {crashes}, "lease": {0}}
+            assert self.use(tmp_path, look_at_the_living) == {"begun": {crashes}, "lease": {0}}
         self._kill_after("begin", tmp_path, NOW + 7)
 
         async def look_at_the_dead(probe: Probe) -> None:
             letters = probe.store.dead_letters()
+            assert (probe.opened.suspects, list(probe.opened.buried)) == (0, list(letters))
             assert [letter.message.data for letter in letters] == [*begun, "begun"]
             assert {letter.died_at for letter in letters} == {NOW + 8}
             for letter in letters:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from motia_trio.messages import Delivery
-    from motia_trio.store import Committed
+    from motia_trio.store import Committed, Swept
 
 __all__ = ["TaskDuties"]
 
@@ -183,6 +183,29 @@ class TaskDuties(StoreDuties):
         assert probe.counts() == Counts()
         counts = probe.counts("D")
         assert counts == Counts(waiting=len(await probe.lease(step="D")))
+
+    @in_store
+    async def test_what_expires_is_told_once_and_what_is_written_anew_stays(
+        self, probe: Probe
+    ) -> None:
+        keys = [str(n) for n in range(20)]
+        expired: list[str] = []
+
+        async def note(call: Callable[[], Awaitable[Swept | Committed]]) -> None:
+            changes = (await call()).changes
+            expired.extend(change.place.key for change in changes if change.expired)
+
+        for key in keys:
+            await probe.put(key, 1, ttl=1)
+        probe.now += 1
+        async with trio.open_nursery() as nursery:
+            for n, key in enumerate(keys):
+                nursery.start_soon(note, partial(probe.store.sweep, 3, probe.now))
+                if n % 2:
+                    nursery.start_soon(note, partial(probe.put, key, 2))
+        await note(partial(probe.store.sweep, 100, probe.now))
+        assert sorted(expired) == sorted(keys)
+        assert probe.items() == dict.fromkeys(sorted(keys[1::2]), 2)
 
     @in_store
     async def test_groups_keep_their_order_among_many_tasks_and_failures(

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from motia_trio.messages import Delivery, Outcome
-    from motia_trio.store.protocol import React
+    from motia_trio.store.protocol import Opened, React
 
 LARGE = "x" * 100_000
 
@@ -443,8 +443,8 @@ class Unsteady(SqliteStore):
     """Fails to write every third batch, and has those who asked ask again."""
 
     @asynccontextmanager
-    async def opened(self, now: float, react: React | None = None) -> AsyncIterator[None]:
-        async with super().opened(now, react):
+    async def opened(self, now: float, react: React | None = None) -> AsyncIterator[Opened]:
+        async with super().opened(now, react) as opened:
             write, count = self._writer._write, itertools.count(1)
 
             def fail_at_times(rows: Any) -> None:
@@ -453,7 +453,7 @@ class Unsteady(SqliteStore):
                 write(rows)
 
             self._writer._write = fail_at_times  # type: ignore[method-assign]
-            yield
+            yield opened
 
     @staticmethod
     async def _insist(call: Callable[[], Awaitable[Any]]) -> Any:

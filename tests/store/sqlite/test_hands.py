@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from motia_trio.errors import StoreBroken
+from motia_trio.messages import Bury, GiveBack
 from motia_trio.store.sqlite import SqliteStore
 from motia_trio.store.sqlite.hands import Hands
 from motia_trio.testing.stores.probe import NOW, Probe
@@ -122,6 +123,23 @@ async def test_a_crash_that_could_not_be_counted_is_counted_the_next_time(
         (again,) = await Probe(store).lease()
     assert again.crashes == 1
     dying.close()
+
+
+async def test_what_was_settled_in_any_way_is_in_nobody_s_hand(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "store.db")
+    async with store.opened(NOW):
+        probe = Probe(store)
+        deliveries = await probe.keep(*"abcdef", take=True)
+        for delivery in deliveries:
+            store.begin(delivery)
+        acked, done, given_back, retried, buried, last = deliveries
+        await probe.ack(acked)
+        await probe.commit(done=done)
+        await probe.settle(given_back, GiveBack())
+        await probe.retry(retried)
+        await probe.settle(buried, Bury("why"))
+        await probe.acknowledge(last)
+        assert left_behind(tmp_path / "store.db.hands") == []
 
 
 def _disk_full(*_: object) -> None:
