@@ -172,7 +172,7 @@ class Runtime:
         if found.suspects:
             self._observers.tell(
                 AppWarned(
-                    f"the process died with {found.suspects} messages in hand: they are handled "
+                    f"the process died with {_messages(found.suspects)} in hand: they are handled "
                     "again, one at a time"
                 )
             )
@@ -187,7 +187,7 @@ class Runtime:
                     lacks, then = "has no trigger for messages any more", "has one"
                 self._observers.tell(
                     AppWarned(
-                        f"{number} messages wait in the store for step {step!r}, which {lacks}: "
+                        f"{_messages(number)} wait in the store for step {step!r}, which {lacks}: "
                         f"they wait on until it {then}"
                     )
                 )
@@ -401,6 +401,10 @@ class Runtime:
     def _check_open(self) -> None:
         if self._state not in {"running", "stopping"}:
             raise Closed("the runtime is not running; use it inside `async with open_runtime(app)`")
+
+
+def _messages(number: int) -> str:
+    return "1 message" if number == 1 else f"{number} messages"
 
 
 class _Aside:

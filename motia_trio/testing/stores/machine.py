@@ -207,7 +207,8 @@ class StoreMachine(RuleBasedStateMachine):
             claim.leased = True
         self._given(given.deliveries, mine[:limit])
         assert given.more == (len(mine) > limit)
-        self.open.look(lambda store: [store.begin(each) for each in given.deliveries[::2]])
+        for delivery in given.deliveries[::2]:
+            self.open.begin(delivery)
 
     def _end(self, delivery: Delivery, outcome: Outcome) -> None:
         (found,) = [each for each in self.deliveries if each[0].id == delivery.id]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import trio
-from attrs import define, evolve
+from attrs import define, evolve, field
 
 from motia_trio import codec
 from motia_trio.messages import Ack, Bury, Failure, Message, Retry, Route
@@ -69,7 +69,7 @@ class Probe:
 
     store: Store
     now: float = NOW
-    opened: Opened = Opened()
+    opened: Opened = field(factory=Opened)
 
     def message(self, name: str = "m", topic: str = "t", **fields: Any) -> Message:
         """A new message, with what a test does not care for filled in."""

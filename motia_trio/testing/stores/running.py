@@ -74,6 +74,10 @@ class OpenStore:
         """Acknowledge without waiting."""
         trio.from_thread.run(acknowledge, self._store, delivery, now, trio_token=self._token)
 
+    def begin(self, delivery: Delivery) -> None:
+        """Let a handler have a delivery in hand."""
+        trio.from_thread.run_sync(self._store.begin, delivery, trio_token=self._token)
+
     def look(self, call: Callable[[Store], Any]) -> Any:
         """See what does not need to be waited for."""
         return trio.from_thread.run_sync(call, self._store, trio_token=self._token)
