@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+import trio
+
 from motia_trio.errors import Closed, ValueTooLarge
 from motia_trio.store import KEY_LIFETIME, Put, Remove, Seen, Work
 from motia_trio.store.planning import plan_writes
@@ -113,6 +115,7 @@ class Transaction:
 
     async def publish(self, batch: Sequence[Outgoing]) -> list[str]:
         """Keep messages and give the ids that they will have."""
+        await trio.lowlevel.checkpoint()  # as any write is: else a loop of them could not be ended
         self._check_open()
         now = self._shared.clock.now()
         ids, bundles = self._shared.router.address(batch, self._origin, self._step, now)
@@ -122,6 +125,7 @@ class Transaction:
 
     async def write(self, write: Write) -> Sequence[Change]:
         """Change items, and tell what that will do."""
+        await trio.lowlevel.checkpoint()
         self._check_open()
         planned = plan_writes((write,), _Raw(self), self._shared.clock.now(), lambda: 0)
         self._grow(sum(len(item.value) for item in planned.items.values() if item))

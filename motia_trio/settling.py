@@ -244,6 +244,7 @@ async def _ask_again(write: Write) -> bool:
 
 async def shielded(call: Callable[..., Awaitable[T]], *args: Any) -> T:
     """Call it, and wait for its end whatever is cancelled meanwhile."""
+    result: list[T] = []
     with trio.CancelScope(shield=True):
-        result = await call(*args)
-    return result  # noqa: RET504 - mypy thinks that the scope may keep a Cancelled
+        result.append(await call(*args))
+    return result[0]

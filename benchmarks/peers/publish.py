@@ -28,7 +28,7 @@ def main() -> None:
         try:
             from uvloop import new_event_loop
         except ImportError:
-            from asyncio import new_event_loop
+            new_event_loop = asyncio.new_event_loop
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             figures = runner.run(figures)
     print(json.dumps(asdict(figures)))

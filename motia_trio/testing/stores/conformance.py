@@ -95,13 +95,13 @@ class StoreConformance(
 
     def test_the_store_agrees_with_the_model(self, tmp_path: Path) -> None:
         """Random stories, in which everything that can be seen is as the contract says."""
-        numbers = itertools.count()
+        numbers, make, reopens = itertools.count(), self.make_store, self.durable
 
         class Machine(StoreMachine):
-            def __init__(machine) -> None:  # noqa: N805
+            def __init__(self) -> None:
                 folder = tmp_path / str(next(numbers))
                 folder.mkdir()
-                super().__init__(lambda: self.make_store(folder), reopens=self.durable)
+                super().__init__(lambda: make(folder), reopens=reopens)
 
         run_state_machine_as_test(
             Machine,
@@ -109,6 +109,6 @@ class StoreConformance(
                 deadline=None,
                 max_examples=self.examples,
                 stateful_step_count=self.steps,
-                suppress_health_check=list(HealthCheck),
+                suppress_health_check=list(HealthCheck),  # pyright: ignore[reportArgumentType]
             ),
         )

@@ -43,7 +43,7 @@ class OpenStore:
     def _run(self) -> None:
         try:
             trio.run(self._main)
-        except BaseException as error:  # noqa: BLE001 - raised again on the test's own thread
+        except BaseException as error:  # noqa: BLE001, ASYNC103 - raised on the test's own thread
             self._error = error
         finally:
             self._ready.set()
