@@ -115,13 +115,11 @@ def _junit(session: nox.Session) -> list[str]:
 def _run_tests(session: nox.Session) -> None:
     """Run the tests; on the oldest Python also print what they covered, which takes its time."""
     _install_with(session, "test")
-    if session.python != OLDEST.path:
-        session.run("pytest", *_junit(session), *session.posargs)
-        return
+    arguments = ["-n", "logical", *_junit(session), *session.posargs]  # as many as there are cores
     data = {"COVERAGE_FILE": os.fspath(Path(session.create_tmp(), "coverage"))}
-    arguments = [*_junit(session), *session.posargs]
-    session.run("coverage", "run", "-m", "pytest", *arguments, env=data)
-    session.run("coverage", "report", env=data)
+    if session.python == OLDEST.path:
+        arguments += ["--cov=motia_trio", "--cov-report=term-missing:skip-covered"]
+    session.run("pytest", *arguments, env=data)
 
 
 for interpreter in INTERPRETERS:

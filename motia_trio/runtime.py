@@ -12,6 +12,7 @@ from motia_trio.access import Direct
 from motia_trio.actor import StepActor
 from motia_trio.actors import (
     ChildState,
+    ChildStatistics,
     MailboxStatistics,
     Supervisor,
     WallClock,
@@ -340,7 +341,10 @@ class Runtime:
         counts = self._shared.store.counts(self._shared.clock.now())
         now = trio.current_time()
         nodes = []
-        for child in self._supervisor.statistics():
+        children = self._supervisor.statistics()
+        if self._idle:
+            children = [ChildStatistics(name, "stopped", 0, 0, None, None) for name in self._actors]
+        for child in children:
             actor = self._actors[child.name]
             bounds = [running.bound for running in actor.in_flight()]
             nodes.append(

@@ -129,3 +129,8 @@ def child(program: Path, *arguments: str | Path) -> Iterator[subprocess.Popen[st
         if process.poll() is None:
             process.kill()
         process.communicate()
+
+
+def words(value: object) -> str:
+    """A parameter's repr as its test's id: the same in every process that runs the tests."""
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))

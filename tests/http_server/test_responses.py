@@ -19,6 +19,7 @@ from pydantic import BaseModel
 from motia_trio.data import Data
 from motia_trio.errors import NotEncodable
 from motia_trio.http_server.responses import NotAResponse, Response, error_response, to_response
+from tests.support import words
 
 
 def sent(body: Any, **more: Any) -> tuple[bytes, bytes]:
@@ -62,7 +63,7 @@ BINARY = b"application/octet-stream"
             b'{"type":"Buffer","data":5}',
         ),
     ],
-    ids=repr,
+    ids=words,
 )
 def test_a_body_is_sent_as_its_type_says(body: Any, kind: bytes, raw: bytes) -> None:
     assert sent(body) == (kind, raw)
@@ -106,7 +107,7 @@ class CamelStatusCode:
         StatusCode(),
         CamelStatusCode(),
     ],
-    ids=repr,
+    ids=words,
 )
 def test_every_form_of_a_response_is_the_same_response(result: object) -> None:
     html = (b"content-type", b"text/html; charset=utf-8")
@@ -152,7 +153,7 @@ def test_a_status_that_has_no_body_gets_none(status: int) -> None:
         ({"status": 200, "headers": {"x": "a\0b"}}, "in header 'x'"),
         ({"status": 200, "headers": {"x": "€"}}, "characters that HTTP headers cannot carry"),
     ],
-    ids=repr,
+    ids=words,
 )
 def test_what_is_no_response_is_told_in_words(result: object, words: str) -> None:
     with pytest.raises(NotAResponse) as refused:

@@ -14,7 +14,7 @@ import trio.testing
 
 from motia_trio import App, http, open_runtime, queue, step
 from motia_trio.events import ActorCrashed, AskFailed, AttemptFailed, HandlerOverdue
-from tests.support import Notebook
+from tests.support import Notebook, words
 
 TIMEOUT = 2.0
 
@@ -203,7 +203,7 @@ async def test_a_bad_request_gets_its_answer_and_the_next_one_too(
     "rubbish",
     [None, 5, "text", [], {}, {"body": "no status"}, {"status": "200"}, {"status": 200, "body": object()},
      {"status": 200, "body": {"x": float("nan")}}, {"status": 200, "headers": {"a\nb": "c"}}],
-    ids=repr,
+    ids=words,
 )  # fmt: skip
 async def test_rubbish_that_a_handler_returns_is_a_500_that_says_what_it_was(rubbish: Any) -> None:
     """The client gets no details; the log gets them."""
