@@ -109,7 +109,7 @@ class AttemptFailed:
 
 @frozen
 class DeadLettered:
-    """A delivery was given up and is kept as a dead letter."""
+    """A delivery was given up and is kept as a dead letter, by whose ``id`` it can be redriven."""
 
     step: str
     source: str
@@ -117,6 +117,7 @@ class DeadLettered:
     message_id: str
     topic: str
     reason: str
+    id: int
 
 
 @frozen

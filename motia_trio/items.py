@@ -35,6 +35,9 @@ class Ready(Generic[T]):
     def __init__(self, value: T) -> None:
         self._value = value
 
+    def __bool__(self) -> bool:
+        raise TypeError("this is a result to await: is an await missing?")
+
     def __await__(self) -> Generator[Any, Any, T]:
         return self._value
         yield  # type: ignore[unreachable]  # what makes it a generator

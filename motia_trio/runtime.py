@@ -167,7 +167,13 @@ class Runtime:
             source = "not loaded" if actor is None else actor.step.source
             self._observers.tell(
                 DeadLettered(
-                    letter.step, source, message.trace_id, message.id, message.topic, letter.reason
+                    letter.step,
+                    source,
+                    message.trace_id,
+                    message.id,
+                    message.topic,
+                    letter.reason,
+                    letter.id,
                 )
             )
         if found.suspects:

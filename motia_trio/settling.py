@@ -149,6 +149,7 @@ class Settler:
                     message.id,
                     message.topic,
                     outcome.reason,
+                    delivery.id,
                 )
             )
 

@@ -36,8 +36,9 @@ async def test_an_order_is_shipped_a_day_later_at_the_third_attempt():
         assert rt.dead_letters.list() == []
 
 
-# pytest-trio runs the function above and has the fixture autojump_clock; a plain program does this
-trio.run(
-    test_an_order_is_shipped_a_day_later_at_the_third_attempt,
-    clock=trio.testing.MockClock(autojump_threshold=0),
-)
+# a plain program does this; for pytest see below
+if __name__ == "__main__":
+    trio.run(
+        test_an_order_is_shipped_a_day_later_at_the_third_attempt,
+        clock=trio.testing.MockClock(autojump_threshold=0),
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from contextlib import contextmanager, suppress
 from queue import SimpleQueue
@@ -13,15 +14,29 @@ from motia_trio import codec
 from motia_trio.cli.project import Ask, Failed
 from motia_trio.control.dispatch import dispatch
 from motia_trio.control.protocol import VERSION
+from motia_trio.events import AppWarned, DeadLettered
 from motia_trio.service import open_runtime
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from motia_trio.app import App
+    from motia_trio.events import Event
     from motia_trio.service import Service
 
 __all__ = ["opened"]
+
+
+class _Teller:
+    """Tells on stderr what only the first who opens the store after a crash is told."""
+
+    def observe(self, event: Event, /) -> None:
+        """Tell of dead letters, and of what a dead process had in hand."""
+        if isinstance(event, DeadLettered):
+            letter = f"dead letter {event.id:016x} of step {event.step!r}"
+            print(f"motia-trio: {letter}: {event.reason}", file=sys.stderr)
+        elif isinstance(event, AppWarned) and event.message.startswith("the process died"):
+            print(f"motia-trio: {event.message}", file=sys.stderr)
 
 
 @contextmanager
@@ -35,7 +50,7 @@ def opened(app: App) -> Iterator[Ask]:
     scope = trio.CancelScope()
 
     async def main() -> None:
-        async with open_runtime(app, idle=True, observers=()) as service:
+        async with open_runtime(app, idle=True, observers=[_Teller()]) as service:
             ready.put((service, trio.lowlevel.current_trio_token()))
             with scope:
                 await trio.sleep_forever()

@@ -105,6 +105,7 @@ async def _serve(app: App) -> None:
                     service.tree().in_flight,
                     app.settings.shutdown_timeout,
                 )
+            log.info("stopped")
             nursery.cancel_scope.cancel()
 
 

@@ -91,7 +91,12 @@ def _tell(event: Event) -> tuple[int, str, dict[str, Any]]:
         case AttemptFailed():
             return _tell_attempt(event)
         case DeadLettered():
-            fields = {"topic": event.topic, "message_id": event.message_id, "file": event.source}
+            fields = {
+                "dead_letter": f"{event.id:016x}",
+                "topic": event.topic,
+                "message_id": event.message_id,
+                "file": event.source,
+            }
             return logging.ERROR, f"dead letter: {event.reason}", fields
         case HandlerOverdue():
             return (

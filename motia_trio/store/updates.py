@@ -113,7 +113,9 @@ def _parse(where: str, raw: object) -> Op:
         raise UpdateInvalid(f"{where}: by: {_shown(by)}; expected a finite number")
     for key, item in fields.items():
         if item is not None:
-            raise UpdateInvalid(f"{where}: {key}: {_shown(item)}; {kind} takes no {key}")
+            other = "by" if kind in _WITH_BY else "value" if kind in _WITH_VALUE else ""
+            hint = f"; did you mean {other!r}?" if other else ""
+            raise UpdateInvalid(f"{where}: {key}: {_shown(item)}; {kind} takes no {key}{hint}")
     return Op(kind, path, value, by)
 
 

@@ -87,7 +87,7 @@ EVENTS: list[tuple[Event, str, list[str]]] = [
     ),
     (AttemptFailed(**ATTEMPT, retry_in=None), "WARNING", ["no attempt left"]),  # type: ignore[arg-type]
     (
-        DeadLettered("Ship", "f.py", TRACE, "m", "t", "failed 4 times"),
+        DeadLettered("Ship", "f.py", TRACE, "m", "t", "failed 4 times", 0x1A),
         "ERROR",
         ["dead letter: failed 4 times", "topic=t", "message_id=m", "file=f.py"],
     ),
