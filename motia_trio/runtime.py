@@ -148,8 +148,7 @@ class Runtime:
                         nursery.start_soon(shared.warden.run)
                         nursery.start_soon(shared.sweeper.run)
                     yield
-                    await self.begin_stop()
-                    await self._stop()
+                    await self.finish()
                     shared.nursery = None
                     nursery.cancel_scope.cancel()
             finally:
@@ -254,8 +253,9 @@ class Runtime:
         await trio.lowlevel.checkpoint()
         return self._scope.deadline
 
-    async def _stop(self) -> None:
-        """Take nothing at all, and wait for the end of what is in hand."""
+    async def finish(self) -> None:
+        """Begin to stop, take nothing at all, and wait for the end of what is in hand."""
+        await self.begin_stop()
         for actor in self._actors.values():
             actor.stop()
         await self._ended.wait()

@@ -81,12 +81,10 @@ async def open_runtime(
         idle=idle,
     )
     with sole_error():
-        async with (
-            service.running(),
-            control_edge(service, control),
-            _http_edge(service, http),
-        ):
-            yield service
+        async with service.running(), control_edge(service, control):
+            async with _http_edge(service, http):
+                yield service
+            await service.finish()  # who asks by the control socket sees what holds the stop up
 
 
 @contextmanager

@@ -341,6 +341,33 @@ async def test_a_stop_does_not_wait_for_ever_for_what_was_asked(
     assert "hung up before it had answered: it was stopping, or has died" in str(refused[0])
 
 
+async def test_while_a_stop_waits_for_a_handler_it_can_be_seen_which(tmp_path: Path) -> None:
+    begun, go_on = trio.Event(), trio.Event()
+
+    @step(queue("slow"), name="Slow")
+    async def slow(data: Any) -> None:
+        begun.set()
+        await go_on.wait()
+
+    place = tmp_path / ".motia"
+    told: list[Any] = []
+
+    async def look() -> None:
+        with trio.fail_after(10):
+            while not told or told[-1]["state"] != "stopping":
+                told.append(await trio.to_thread.run_sync(ask, place, "status", {}))
+        go_on.set()
+
+    app = App([slow], root=tmp_path, store="sqlite:///.motia/store.db")
+    async with trio.open_nursery() as nursery:
+        async with open_runtime(app, control=place, observers=()) as rt:
+            await rt.enqueue("slow")
+            await begun.wait()
+            nursery.start_soon(look)  # noqa: ASYNC111 - it looks while the scope is left
+    assert [each["in_flight"] for each in told[-1]["steps"]] == [1]
+    assert not listens(place)
+
+
 async def test_an_error_in_the_scope_closes_the_socket_at_once(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         async with open_runtime(App([work], root=tmp_path), control=tmp_path, observers=()):
