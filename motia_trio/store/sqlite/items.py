@@ -87,9 +87,9 @@ class Ahead:
     def kept(self, items: Mapping[Place, Item | None], plan: Plan) -> None:
         """They are there."""
         for place, item in items.items():
-            if self._drop(place, plan):
+            if self._drop(place, plan) and item is not None:
                 self._kept.remember(place, item)
-            else:  # a later one is on its way, and may be in the file already
+            else:  # gone, or a later one is on its way and may be in the file already
                 self._kept.forget(place)
 
     def lost(self, items: Mapping[Place, Item | None], plan: Plan) -> None:
