@@ -34,7 +34,7 @@ class Feeder:
         self._wake = trio.Event()
         self._next_due = inf
         self._behind: set[str] = set()
-        self._again = False
+        self._held: set[str] = set()
 
     def stored(self, step: str) -> None:
         """Be told that something due of this step waits in the store."""
@@ -63,7 +63,8 @@ class Feeder:
         while True:
             self._wake = trio.Event()
             # whatever is told from here on may be missing in the agenda: let it wake the next round
-            self._next_due, self._again = inf, False
+            self._next_due = inf
+            self._held.clear()
             try:
                 agenda = shared.store.agenda(shared.clock.now())
                 for step in agenda.due:
@@ -71,13 +72,19 @@ class Feeder:
                         await self._feed(step, actor)
                 if agenda.due:  # a step whose due work is all taken waits for its next from here on
                     agenda = shared.store.agenda(shared.clock.now())
+                    if any(self._is_missed(step) for step in agenda.due):
+                        self._wake.set()
                 wake_at = self._deadline(agenda.next_due_at)
-                if self._again:
+                if self._held:
                     wake_at = min(wake_at, trio.current_time() + SOON)
             except OSError:
                 wake_at = trio.current_time() + STORE_RETRY
             with trio.CancelScope(deadline=wake_at):
                 await self._wake.wait()
+
+    def _is_missed(self, step: str) -> bool:
+        """Whether what this step has due became so since the last look, while others were fed."""
+        return step in self._actors and step not in self._behind and step not in self._held
 
     def _deadline(self, due_at: float | None) -> float:
         """The Trio time of the next look that nobody needs to ask for."""
@@ -100,6 +107,7 @@ class Feeder:
                 filled += 1
             if leased.deliveries and leased.more:
                 self._behind.add(step)
-            self._again = self._again or (leased.more and not leased.deliveries)
+            if leased.more and not leased.deliveries:
+                self._held.add(step)
         finally:
             actor.free(places - filled)

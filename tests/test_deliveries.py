@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import trio
 
-from motia_trio import App, Runtime, open_runtime, queue, state, step
+from motia_trio import App, Runtime, open_runtime, queue, runtime, state, step
 from motia_trio.events import AppWarned, AttemptFailed, DeadLettered
 from motia_trio.router import HOP_LIMIT
+from motia_trio.store.memory import MemoryStore
 from tests.support import Notebook
 
 
@@ -472,6 +473,37 @@ async def test_an_attempt_is_ended_at_its_bound_and_only_then_is_there_another(
     assert [round(failure.ended_at - failure.started_at) for failure in letter.failures] == [
         bound + 20
     ] * 2
+
+
+async def test_what_becomes_due_while_others_are_fed_begins_when_it_is_due(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+) -> None:
+    """To give a step its messages takes time, in which another's time may come, or its own next."""
+    began = trio.current_time()
+    got: dict[str, float] = {}
+
+    class Slow(MemoryStore):
+        async def lease(self, step: str, limit: int, now: float) -> Any:
+            leased = await super().lease(step, limit, now)
+            autojump_clock.jump(1)
+            return leased
+
+    monkeypatch.setattr(runtime, "store_at", lambda *_: Slow())
+
+    def listener(name: str) -> Any:
+        @step(queue(name), name=name)
+        async def listen(data: Any) -> None:
+            got[data] = trio.current_time() - began
+
+        return listen
+
+    async with open_runtime(App([listener("one"), listener("two")]), observers=()) as rt:
+        await rt.enqueue("one", "first", delay=10)
+        await rt.enqueue("two", "meanwhile", delay=10.5)
+        await rt.enqueue("one", "next", delay=10.7)
+        await trio.sleep(100)
+    assert sorted(got) == ["first", "meanwhile", "next"]
+    assert max(got.values()) < 15
 
 
 # hops

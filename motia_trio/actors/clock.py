@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from math import inf
 
 import trio
 
@@ -10,8 +11,6 @@ __all__ = ["WallClock", "is_virtual"]
 
 # seconds after which somebody who waits for a wall time looks at the clock again
 LONGEST_LOOK = 60.0
-# seconds by which the system's clock may be ahead before that counts as a step
-DRIFT = 0.001
 
 
 def is_virtual() -> bool:
@@ -31,21 +30,29 @@ class WallClock:
 
     def __init__(self) -> None:
         self._virtual = is_virtual()
-        self._base = time.time() - trio.current_time()
+        self._latest = time.time()
+        # wall time less Trio's: of a virtual clock, and of one that was set back
+        self._base = self._latest - trio.current_time()
 
     def now(self) -> float:
         """Give the wall time. It never goes back."""
-        steady = self._base + trio.current_time()
         if self._virtual:
-            return steady
+            return self._base + trio.current_time()
         wall = time.time()
-        if wall - steady > DRIFT:  # set forward, or the machine slept
-            self._base += wall - steady
-        return max(wall, steady)
+        if wall >= self._latest:
+            self._latest = wall
+            self._base = -inf
+            return wall
+        if self._base == -inf:  # set back since the last look: go on from there
+            self._base = self._latest - trio.current_time()
+        self._latest = max(self._latest, self._base + trio.current_time())
+        return self._latest
 
     def not_before(self, wall: float) -> None:
         """Go on from ``wall``, if that is later than now."""
-        self._base += max(0.0, wall - self.now())
+        if wall > self.now():
+            self._latest = wall
+            self._base = wall - trio.current_time()
 
     def deadline(self, wall: float) -> float:
         """Give the Trio time at which to look whether it is ``wall``: look again if it is not.
