@@ -172,7 +172,7 @@ def beside_peers(counts: list[int], seconds: float, rounds: int) -> None:
         else:
             present.append(peer)
             print(f"{peer.name}: {peer.settings}")
-    print(f"redis: {' '.join(REDIS_SETTINGS)}\n")
+    print(f"redis: {REDIS_SETTINGS}\n")
     rows = [("publishers", "queue", "messages a second", "ours/it", "p50 ms", "p99 ms")]
     for publishers in counts:
         for peer in present:
