@@ -238,8 +238,10 @@ class StepActor:
                 "async context manager; put @contextlib.asynccontextmanager above it"
             )
         async with scope as resources:
+            await ctx.finish()  # what it called and did not await, as in a handler
             self._attempts.resources = resources
             try:
                 yield
             finally:
                 self._attempts.resources = None
+        await ctx.finish()

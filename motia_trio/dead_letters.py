@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -47,8 +48,9 @@ class DeadLetters:
 
         Raises:
             KeyError: there is none of this id.
+            TypeError: it is no id.
         """
-        found = self._shared.store.dead_letters(ids=[id])
+        found = self._shared.store.dead_letters(ids=_checked([id]))
         if not found:
             raise KeyError(f"there is no dead letter {id:016x}")
         return found[0]
@@ -59,7 +61,7 @@ class DeadLetters:
         Each keeps its message, its step and its trace id; its attempts begin anew, and it does not
         expire any more.
         """
-        shared = self._shared
+        shared, ids = self._shared, _checked(ids)
         letters = shared.store.dead_letters(ids=ids)
         found = await shared.store.redrive(ids, shared.clock.now())
         for step in {letter.step for letter in letters}:
@@ -68,4 +70,13 @@ class DeadLetters:
 
     async def discard(self, ids: Collection[int]) -> Sequence[int]:
         """Forget them for good, and give the ids of those that there were. A checkpoint."""
-        return await self._shared.store.discard(ids)
+        return await self._shared.store.discard(_checked(ids))
+
+
+def _checked(ids: object) -> list[int]:
+    """Give the ids: a store would take no ids at all for those of every dead letter."""
+    if isinstance(ids, Iterable):
+        numbers = [*ids]
+        if all(isinstance(each, int) for each in numbers):
+            return numbers
+    raise TypeError(f"ids of dead letters are ints in a list, such as [letter.id], not {ids!r:.80}")

@@ -157,6 +157,25 @@ async def test_one_that_is_not_there_is_told_so(where: Where) -> None:
         assert rt.dead_letters.list() == [letter]
 
 
+@pytest.mark.parametrize("ids", [None, 7, "12", ["12"], [None], [1.0]])
+async def test_what_is_no_list_of_ids_is_refused_and_nothing_is_touched(
+    where: Where, ids: Any
+) -> None:
+    """None would be all of them."""
+    failing = Failing()
+    async with open_runtime(App(failing.steps, **where), observers=()) as rt:
+        letters = await kill(rt, "ship.a", "ship.a")
+        words = r"ids of dead letters are ints in a list, such as \[letter.id\], not"
+        with pytest.raises(TypeError, match=words):
+            await rt.dead_letters.redrive(ids)
+        with pytest.raises(TypeError, match=words):
+            await rt.dead_letters.discard(ids)
+        if ids != 7:
+            with pytest.raises(TypeError, match=words):
+                rt.dead_letters.get(ids)
+        assert rt.dead_letters.list() == letters
+
+
 async def test_what_is_redriven_is_handled_again_with_its_trace_and_all_its_attempts(
     where: Where, autojump_clock: Any
 ) -> None:

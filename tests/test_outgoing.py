@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -243,6 +245,37 @@ async def test_what_is_not_awaited_is_published_all_the_same(where: dict[str, An
         await run_in_step(rt, [True])
         assert len(rt.dead_letters.list()) == 1
     assert inbox.got == [1, 2]
+
+
+async def test_what_a_lifespan_does_not_await_is_published_all_the_same(
+    where: dict[str, Any],
+) -> None:
+    """When it has begun, and when it has ended."""
+    inbox = Inbox()
+
+    @asynccontextmanager
+    async def lifespan(ctx: Any) -> AsyncIterator[None]:
+        ctx.enqueue("work", "begun")
+        yield
+        ctx.enqueue("work", "ended")
+
+    @step(queue("go"), name="Go", lifespan=lifespan)
+    async def go(data: Any) -> None:
+        """Never run."""
+
+    async with open_runtime(App([inbox.step, go], **where), observers=()) as rt:
+        store = rt.store
+        with trio.fail_after(20):
+            while not inbox.got:
+                await trio.lowlevel.checkpoint()
+        assert inbox.got == ["begun"]
+    if where["store"] == "memory:":
+        assert [counts.waiting for counts in store.counts(math.inf).values()] == [1]
+        return
+    async with open_runtime(App([inbox.step], **where), observers=()) as rt:
+        with trio.fail_after(20):
+            await rt.quiesce()
+    assert inbox.got == ["begun", "ended"]
 
 
 @pytest.mark.parametrize(
