@@ -230,7 +230,7 @@ def draw(notes: list[dict[str, float]], path: str) -> None:
     for name, ax in zip(names, axes, strict=True):
         ax.plot([note["at"] / 60 for note in notes], [note[name] for note in notes], linewidth=0.8)
         ax.set_ylabel(name)
-        ax.set_ylim(bottom=0)
+        ax.set_ylim(0, 1.2 * max(*(note[name] for note in notes), 0.1))
         ax.grid(alpha=0.3)
     axes[-1].set_xlabel("minutes")
     figure.tight_layout()

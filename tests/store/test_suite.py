@@ -59,6 +59,7 @@ class TestForgetful(Suite):
 
 def test_theirs_need_no_plugin_and_a_wrong_one_fails(tmp_path: Path) -> None:
     (tmp_path / "test_theirs.py").write_text(THEIRS)
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")  # else ours, if the folder is below it
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:trio", "-p", "no:anyio", "--tb=line", "-W",
          "error", "-p", "no:cacheprovider", "-k", "TestTheirs or comes_first or settled_again or survives", "test_theirs.py"],
