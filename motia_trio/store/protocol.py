@@ -106,9 +106,9 @@ class Store(Protocol):
 
     Duties of every implementation:
 
-    * Each call is atomic: all of it happened or, if it raised, none of it. A call that was
-      cancelled either happened or did not, never half; it leases nothing to a caller who is gone.
-      Which of both is settled when the next writing call has returned.
+    * Each call is atomic: all of it happened or, if it raised, none of it. A writing
+      call that is cancelled has not begun; one that has begun goes to its end, shielded, so that
+      its caller can tell others of what is kept.
     * When a writing call returns, what it wrote is as durable as this store gets.
     * Writing calls may be made by many tasks at once, and take effect in some order that all
       readers agree on. Reading calls do not wait, and tell of nothing that is not kept.
