@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 import signal
+import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +27,21 @@ E = TypeVar("E")
 both_stores = pytest.mark.parametrize(
     "store", [pytest.param("memory:", id="memory"), pytest.param("sqlite:///store.db", id="sqlite")]
 )
+
+
+@contextmanager
+def open_to_all() -> Iterator[Path]:
+    """A folder that any user can get at, for tests of what a user without rights is told.
+
+    What the tests use otherwise may lie in the private folder of whoever runs them.
+    """
+    for place in (tempfile.gettempdir(), "/tmp", "/var/tmp", "/dev/shm"):
+        ways = [Path(place), *Path(place).parents]
+        if os.access(place, os.W_OK) and all(way.stat().st_mode & stat.S_IXOTH for way in ways):
+            with tempfile.TemporaryDirectory(dir=place) as name:
+                yield Path(name)
+            return
+    pytest.skip("there is no folder here that every user can get at")
 
 
 @attrs.define

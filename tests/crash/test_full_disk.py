@@ -12,7 +12,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +25,7 @@ import trio
 from motia_trio import App, Service, http, open_runtime, queue, step
 from motia_trio.errors import StoreBroken
 from motia_trio.events import AttemptFailed, DeadLettered, StoreFailed, StoreRecovered
-from tests.support import Notebook, child
+from tests.support import Notebook, child, open_to_all
 
 MOUNT, UMOUNT = shutil.which("mount"), shutil.which("umount")
 STORE = "sqlite:///store.db"
@@ -483,9 +482,9 @@ def _open_as_anybody(folder: Path, store: str = STORE) -> str:
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """A folder that a user without rights can get at: pytest's own are private."""
-    with tempfile.TemporaryDirectory() as name:
-        Path(name).chmod(0o755)
-        folder = Path(name, "project")
+    with open_to_all() as made:
+        made.chmod(0o755)
+        folder = made / "project"
         folder.mkdir()
         folder.chmod(0o777)
         yield folder

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sqlite3
-import tempfile
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -21,6 +19,7 @@ from motia_trio.store.sqlite import SqliteStore
 from motia_trio.store.sqlite.file import migrate
 from motia_trio.store.sqlite.schema import APPLICATION_ID, MIGRATIONS
 from motia_trio.testing.stores.probe import NOW, Probe, names
+from tests.support import open_to_all
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -172,18 +171,18 @@ def test_a_file_that_could_not_be_opened_can_be_when_it_is_mended(path: Path) ->
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """A folder of a user who may not write everywhere, as root may; we are that user for a test."""
-    made = Path(tempfile.mkdtemp())
     root = os.geteuid() == 0
-    if root:
+    with open_to_all() as made:
+        if not root:
+            yield made
+            return
         os.chown(made, 65534, 65534)
         os.seteuid(65534)
-    try:
-        yield made
-    finally:
-        made.chmod(0o700)
-        if root:
+        try:
+            yield made
+        finally:
             os.seteuid(0)
-        shutil.rmtree(made)
+            made.chmod(0o700)
 
 
 def test_a_read_only_file_is_told(folder: Path) -> None:
