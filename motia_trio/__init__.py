@@ -13,12 +13,15 @@ if TYPE_CHECKING:
     from motia_trio.app import App
     from motia_trio.context import Context
     from motia_trio.errors import (
+        AskInvalid,
         Closed,
+        DoesNotFit,
         HandlerFailed,
         HandlerIgnoredCancel,
         LoadFailed,
         MalformedJson,
         MessageTooLarge,
+        Misfit,
         MotiaTrioError,
         NotEncodable,
         Overloaded,
@@ -39,16 +42,29 @@ if TYPE_CHECKING:
     from motia_trio.policies import RestartPolicy, RetryPolicy
     from motia_trio.runtime import ActorNode, Runtime, Tree
     from motia_trio.service import Service, open_runtime, serve
-    from motia_trio.steps import StepDefinition, cron, http, queue, state, step, stream
+    from motia_trio.steps import (
+        MultiTriggerStepBuilder,
+        StepDefinition,
+        cron,
+        http,
+        multi_trigger_step,
+        queue,
+        state,
+        step,
+        stream,
+    )
     from motia_trio.store import UpdateInvalid
+    from motia_trio.streamed import MotiaHttpArgs
 
 __all__ = [
     "ActorNode",
     "App",
+    "AskInvalid",
     "ChildState",
     "Closed",
     "Context",
     "DeadLetter",
+    "DoesNotFit",
     "Failure",
     "HandlerFailed",
     "HandlerIgnoredCancel",
@@ -57,7 +73,10 @@ __all__ = [
     "MalformedJson",
     "Message",
     "MessageTooLarge",
+    "Misfit",
+    "MotiaHttpArgs",
     "MotiaTrioError",
+    "MultiTriggerStepBuilder",
     "NotEncodable",
     "Observer",
     "Overloaded",
@@ -81,6 +100,7 @@ __all__ = [
     "asgi_app",
     "cron",
     "http",
+    "multi_trigger_step",
     "open_runtime",
     "queue",
     "serve",
@@ -94,9 +114,10 @@ _HOMES = {
     "app": "App",
     "context": "Context",
     "errors": (
-        "Closed HandlerFailed HandlerIgnoredCancel LoadFailed MalformedJson MessageTooLarge "
-        "MotiaTrioError NotEncodable Overloaded Problem SettingInvalid StepCrashed "
-        "StepQuarantined StoreBroken StoreDamaged StoreLocked StoreTooNew TimedOut ValueTooLarge"
+        "AskInvalid Closed DoesNotFit HandlerFailed HandlerIgnoredCancel LoadFailed MalformedJson "
+        "MessageTooLarge Misfit MotiaTrioError NotEncodable Overloaded Problem SettingInvalid "
+        "StepCrashed StepQuarantined StoreBroken StoreDamaged StoreLocked StoreTooNew TimedOut "
+        "ValueTooLarge"
     ),
     "events": "Observer",
     "http_server": "asgi_app",
@@ -105,7 +126,11 @@ _HOMES = {
     "runtime": "ActorNode Runtime Tree",
     "service": "Service open_runtime serve",
     "store": "UpdateInvalid",
-    "steps": "StepDefinition cron http queue state step stream",
+    "steps": (
+        "MultiTriggerStepBuilder StepDefinition cron http multi_trigger_step queue state step "
+        "stream"
+    ),
+    "streamed": "MotiaHttpArgs",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 

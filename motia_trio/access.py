@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
 
-from motia_trio.errors import Closed, ValueTooLarge
+from motia_trio.errors import AskInvalid, Closed, ValueTooLarge
 from motia_trio.store import KEY_LIFETIME, Put, Remove, Seen, Work
 from motia_trio.store.planning import plan_writes
 
@@ -32,6 +32,10 @@ class Access(Protocol):
 
     async def publish(self, batch: Sequence[Outgoing]) -> list[str]:
         """Keep messages and give their ids."""
+        ...
+
+    async def ask(self, message: Outgoing, deadline: float) -> Any:
+        """Keep a message and give what its handler returns, until a Trio time."""
         ...
 
     async def write(self, write: Write) -> Sequence[Change]:
@@ -64,6 +68,10 @@ class Direct:
     async def publish(self, batch: Sequence[Outgoing]) -> list[str]:
         """Keep messages and give their ids."""
         return await self._shared.router.publish(batch, self._origin, self._step)
+
+    async def ask(self, message: Outgoing, deadline: float) -> Any:
+        """Keep a message and give what its handler returns, until a Trio time."""
+        return await self._shared.asks.ask(message, self._origin, deadline, self._step)
 
     async def write(self, write: Write) -> Sequence[Change]:
         """Change items, and tell what that did."""
@@ -122,6 +130,15 @@ class Transaction:
         self._grow(sum(len(message.payload) for message, _ in bundles))
         self._bundles += bundles
         return ids
+
+    async def ask(self, message: Outgoing, deadline: float) -> Any:
+        """Refuse: the message would be kept only when the handler has ended."""
+        del deadline
+        await trio.lowlevel.checkpoint()
+        raise AskInvalid(
+            f"ask({message.topic!r}): step {self._step.name!r} is transactional, so that its "
+            "messages are kept when it ends: there would be no answer"
+        )
 
     async def write(self, write: Write) -> Sequence[Change]:
         """Change items, and tell what that will do."""

@@ -11,21 +11,21 @@ import trio
 from motia_trio.actors import Crew, Mailbox
 from motia_trio.attempts import Attempts
 from motia_trio.context import Context
-from motia_trio.entries import Ask, Entry, lanes_of
-from motia_trio.errors import Overloaded, TimedOut
+from motia_trio.entries import Ask, Entry, Tick, lanes_of
+from motia_trio.errors import Abandoned, MotiaTrioError, Overloaded, TimedOut
 from motia_trio.events import Refused
 from motia_trio.messages import Delivery, new_trace_id
 from motia_trio.settling import Settler
 from motia_trio.warden import GRACE
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from motia_trio.actors import Life, MailboxStatistics
     from motia_trio.data import Request
     from motia_trio.entries import Running
     from motia_trio.shared import Shared
-    from motia_trio.steps import Handler, Step
+    from motia_trio.steps import Step
 
 __all__ = ["StepActor"]
 
@@ -38,7 +38,7 @@ class StepActor:
         "_shared", "_stop", "name", "step",
     )  # fmt: skip
 
-    def __init__(self, step: Step, handler: Handler, shared: Shared) -> None:
+    def __init__(self, step: Step, shared: Shared) -> None:
         self.step = step
         self.name = step.name
         self._shared = shared
@@ -53,7 +53,6 @@ class StepActor:
         self._mailbox: Mailbox[Entry] = Mailbox(shared.mailbox, lanes)
         self._attempts = Attempts(
             step,
-            handler,
             shared,
             self._settler,
             self._proven,
@@ -62,10 +61,20 @@ class StepActor:
 
     # what the edges and the router call
 
-    async def ask(self, trigger: int, request: Request, trace_id: str) -> Any:
+    async def ask(
+        self,
+        trigger: int,
+        request: Request,
+        trace_id: str,
+        gone: Callable[[], Awaitable[None]] | None = None,
+    ) -> Any:
         """Have the handler run for a request, and give what it returns. A checkpoint.
 
+        What it gives may be :class:`~motia_trio.streamed.Streamed`. ``gone`` is run beside it: when
+        that returns first, nobody waits any more, and the handler is cancelled.
+
         Raises:
+            Abandoned: ``gone`` returned first.
             Overloaded: the mailbox is full, or the step is quarantined.
             TimedOut: the handler had no answer within its bound.
             HandlerFailed: it raised; an observer was told what.
@@ -83,11 +92,33 @@ class StepActor:
         # no scope around the wait: who works on it answers at the bound, and the warden for
         # those who do not
         self._shared.warden.expect(deadline)
-        return await entry.reply.wait()
+        if gone is None:
+            return await entry.reply.wait()
+        answer, error = None, None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_abandon_when, gone, entry)
+            try:
+                answer = await entry.reply.wait()
+            except MotiaTrioError as raised:  # raised below, out of the nursery's groups
+                error = raised
+            nursery.cancel_scope.cancel()
+        if error is not None:
+            raise error
+        return answer
 
     def _refuse(self, trace_id: str, reason: str, retry_after: float) -> None:
         self._shared.observers.tell(Refused(self.name, trace_id, reason))
         raise Overloaded(f"step {self.name!r} {reason}", retry_after)
+
+    def tick(self, tick: Tick) -> bool:
+        """Have the handler run for a time that has come.
+
+        False: the step is quarantined or stopping, or its mailbox is full; nothing was done.
+        """
+        if not self._takes_messages("cron") or not self._mailbox.offer("cron", tick):
+            return False
+        self._shared.activity.enter()
+        return True
 
     def reserve(self) -> bool:
         """Keep one place for a delivery; False when there is no room or nobody to work."""
@@ -139,8 +170,8 @@ class StepActor:
             "queue"
         )
 
-    def _takes_messages(self) -> bool:
-        return self._open and not self._holding and self._mailbox.has("queue")
+    def _takes_messages(self, lane: str = "queue") -> bool:
+        return self._open and not self._holding and self._mailbox.has(lane)
 
     # what the tree shows
 
@@ -193,9 +224,8 @@ class StepActor:
     async def hold(self) -> None:
         """Take no more deliveries; those that wait go back. Requests go on. A checkpoint."""
         self._holding = self._attempts.holding = True
-        if self._mailbox.has("queue"):
-            for entry in reversed(self._mailbox.drain("queue")):
-                await self._attempts.release(entry)
+        for entry in reversed(self._mailbox.drain("queue", "cron")):
+            await self._attempts.release(entry)
 
     def stop(self) -> None:
         """Take nothing more; what is in hand goes on to its end."""
@@ -214,6 +244,9 @@ class StepActor:
         for entry in reversed(self._mailbox.drain()):
             if isinstance(entry, Ask):
                 entry.reply.fail(refusal)
+                self._shared.activity.leave()
+            elif isinstance(entry, Tick):
+                entry.done(False)  # noqa: FBT003 - what it is called with is told in its docstring
                 self._shared.activity.leave()
             else:
                 await self._settler.give_back(entry)
@@ -245,3 +278,9 @@ class StepActor:
             finally:
                 self._attempts.resources = None
         await ctx.finish()
+
+
+async def _abandon_when(gone: Callable[[], Awaitable[None]], ask: Ask) -> None:
+    await gone()
+    ask.abandon()
+    ask.reply.fail(Abandoned("the client has left"))

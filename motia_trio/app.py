@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from motia_trio.errors import LoadFailed, Problem
-from motia_trio.loader import FOLDERS, load_steps
+from motia_trio.loader import FOLDERS, load_middleware, load_steps
 from motia_trio.settings import Settings
 from motia_trio.steps import HttpTrigger, QueueTrigger, Step, StepDefinition
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Iterator, Sequence
+
+    from motia_trio.steps import Handler
 
 __all__ = ["App"]
 
@@ -41,10 +43,23 @@ class App:
             raise TypeError("App(steps=…) takes a list of steps: App([the_step])")
         self.steps = tuple(_model(item) for item in steps)
         problems = [*_clashes(self.steps), *_unmet(self.steps)]
+        try:
+            self.middleware_of(self.settings)
+        except LoadFailed as failed:
+            problems += failed.problems
         if problems:
             raise LoadFailed(problems)
         #: what should be looked at but does not keep the app from running
         self.warnings = tuple(_warnings(self.steps))
+
+    @staticmethod
+    def middleware_of(settings: Settings) -> tuple[Handler, ...]:
+        """Give the middleware that the settings put around all routes.
+
+        Raises:
+            LoadFailed: with everything that is wrong with it.
+        """
+        return load_middleware(settings.middleware)
 
     @classmethod
     def from_directory(
@@ -113,12 +128,9 @@ def _unmet(steps: Sequence[Step]) -> Iterator[Problem]:
     It is refused, because without it the step would do something else than it says.
     """
     for step in steps:
-        for index, trigger in enumerate(step.triggers):
-            if getattr(trigger, "middleware", ()):
-                yield Problem(step.source, f"triggers[{index}].middleware: not in this version")
-            if trigger.condition is not None:
-                yield Problem(step.source, f"triggers[{index}].condition: not in this version")
-        fitting = "trio" if step.handler is None or step.handler.is_async else "thread"
+        handlers = [step.handler_of(trigger.kind) for trigger in step.triggers]
+        is_async = all(handler is None or handler.is_async for handler in handlers)
+        fitting = "trio" if is_async else "thread"
         if step.placement not in {None, fitting}:
             yield Problem(
                 step.source,
@@ -138,10 +150,3 @@ def _warnings(steps: Sequence[Step]) -> Iterator[str]:
                     f"{step.source}: publishes to {topic!r}, which no step listens to: "
                     "nothing will be stored"
                 )
-        for trigger in step.triggers:
-            if trigger.kind == "cron":
-                yield f"{step.source}: its cron trigger will not run: this version has no clock"
-            schemas = ("body_schema", "query_params", "response_schema", "input_schema")
-            given = [name for name in schemas if getattr(trigger, name, None)]
-            if given:
-                yield f"{step.source}: {', '.join(given)} not checked: not in this version"

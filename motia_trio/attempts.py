@@ -2,41 +2,41 @@
 
 from __future__ import annotations
 
-import inspect
 from copy import deepcopy
-from types import CoroutineType
+from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import trio
 from attrs import evolve
 
 from motia_trio.access import Direct, Transaction
-from motia_trio.actors import Hand, drive, in_thread
+from motia_trio.answering import Answerer, Stream
 from motia_trio.context import Context, TriggerInfo
-from motia_trio.data import wrap
-from motia_trio.entries import Ask, Entry, Running
+from motia_trio.entries import Ask, Entry, Running, Tick
 from motia_trio.errors import (
-    Closed,
     Conflict,
-    HandlerFailed,
     HandlerIgnoredCancel,
     StepCrashed,
     TimedOut,
 )
-from motia_trio.events import AskFailed, TransactionRepeated
+from motia_trio.events import StepSkipped, TransactionRepeated
 from motia_trio.failures import leaves, tell_error
+from motia_trio.invoking import SKIPPED, Invoker, Unfit, Work
 from motia_trio.messages import Origin
 from motia_trio.router import HOP_LIMIT, STATE_TOPIC, STREAM_TOPIC
 from motia_trio.settling import shielded
 from motia_trio.steps import QueueTrigger, StateTrigger, StreamTrigger
+from motia_trio.streamed import take_body
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from motia_trio.actors import Hand
     from motia_trio.messages import Delivery
     from motia_trio.settling import Settler
     from motia_trio.shared import Shared
-    from motia_trio.steps import Handler, Step, Trigger
+    from motia_trio.steps import Step, Trigger
 
 __all__ = ["Attempts"]
 
@@ -45,27 +45,29 @@ class Attempts:
     """Makes them. ``on_success`` is told of each that went well."""
 
     __slots__ = (
-        "_handler", "_infos", "_limiter", "_on_success", "_settler", "_shared", "_step", "holding",
-        "resources", "running",
+        "_answerer", "_by_topic", "_infos", "_invoker", "_on_success", "_settler", "_shared",
+        "_step", "holding", "resources", "running",
     )  # fmt: skip
 
     def __init__(
         self,
         step: Step,
-        handler: Handler,
         shared: Shared,
         settler: Settler,
         on_success: Callable[[], None],
         threads: int,
     ) -> None:
         self._step = step
-        self._handler = handler
         self._shared = shared
         self._settler = settler
+        self._answerer = Answerer(step, shared)
         self._on_success = on_success
         self._infos = [TriggerInfo.of(trigger, i) for i, trigger in enumerate(step.triggers)]
-        # threads of its own: a step whose threads hang does not take the others' threads
-        self._limiter = None if handler.is_async else trio.CapacityLimiter(threads)
+        self._by_topic: dict[str, tuple[int, ...]] = {}
+        for index, trigger in enumerate(step.triggers):
+            if (topic := _topic_of(trigger)) is not None:
+                self._by_topic[topic] = (*self._by_topic.get(topic, ()), index)
+        self._invoker = Invoker(step, shared.middleware, threads)
         #: what the step's lifespan yielded
         self.resources: Any = None
         #: whether the runtime is stopping
@@ -76,7 +78,7 @@ class Attempts:
     async def work(self, hand: Hand, entry: Entry) -> None:
         """Run the handler once and settle. Raises only for a crash of the actor."""
         self._shared.feeder.taken(self._step.name)
-        if isinstance(entry, Ask) or not entry.crashes:
+        if isinstance(entry, (Ask, Tick)) or not entry.crashes:
             await self._work_on(hand, entry)
             return
         # the process died with it in hand: if it does so again, nothing else is to blame
@@ -92,17 +94,21 @@ class Attempts:
 
     async def _work_on(self, hand: Hand, entry: Entry) -> None:
         now = trio.current_time()
+        triggers = self._triggers_of(entry)
+        trigger = triggers[0] if triggers else 0
+        bound = now + self._step.triggers[trigger].limits.timeout if triggers else now
+        if isinstance(entry, Ask):
+            bound = entry.deadline
         ask = entry if isinstance(entry, Ask) else None
-        trigger = entry.trigger if ask is not None else self._trigger_of(entry)  # type: ignore[arg-type]
-        bound = now if trigger is None else now + self._step.triggers[trigger].limits.timeout
-        running = Running(
-            _trace_of(entry), now, bound if ask is None else ask.deadline, ask, trigger or 0
-        )
+        running = Running(_trace_of(entry), now, bound, ask, trigger)
         try:
-            if ask is not None:
-                await self._answer(hand, ask, running)
+            if isinstance(entry, Ask):
+                await self._answer(hand, entry, running, triggers)
+            elif isinstance(entry, Tick):
+                self._shared.warden.expect(bound)
+                await self._attempt(hand, entry, running, triggers)
             else:
-                await self._deliver(hand, entry, running, known=trigger is not None)  # type: ignore[arg-type]
+                await self._deliver(hand, entry, running, triggers)
         except Exception as error:
             if running.settled:
                 raise
@@ -110,30 +116,38 @@ class Attempts:
             # and nobody waits for it for ever
             await self._give_up(entry, running, error)
 
-    def _trigger_of(self, delivery: Delivery) -> int | None:
-        """Which trigger a stored delivery is for: the step may have changed since it was stored."""
-        topic = delivery.message.topic
-        topics = [_topic_of(trigger) for trigger in self._step.triggers]
-        if delivery.trigger < len(topics) and topics[delivery.trigger] == topic:
-            return delivery.trigger
-        return topics.index(topic) if topic in topics else None
+    def _triggers_of(self, entry: Entry) -> Sequence[int]:
+        """Which triggers an entry may be for, the one that it came by first.
 
-    async def _answer(self, hand: Hand, ask: Ask, running: Running) -> None:
+        A step may have changed since a delivery was stored; and it may listen to one topic by
+        several triggers, each with its own schema and condition.
+        """
+        if isinstance(entry, (Ask, Tick)):
+            return (entry.trigger,)
+        topic = entry.message.topic
+        found = self._by_topic.get(topic, ())
+        if len(found) > 1 and topic in {STATE_TOPIC, STREAM_TOPIC} and entry.trigger in found:
+            return (entry.trigger,)  # each of these has a delivery of its own
+        return found
+
+    async def _answer(
+        self, hand: Hand, ask: Ask, running: Running, triggers: Sequence[int]
+    ) -> None:
         """Have a request answered."""
-        if ask.reply.given or running.started >= ask.deadline:
+        if ask.reply.given or ask.gone or running.started >= ask.deadline:
             running.settled = True
             ask.reply.fail(TimedOut(f"step {self._step.name!r} was too busy to begin in time"))
             self._shared.activity.leave()
             return
-        await self._attempt(hand, ask, running)
+        await self._attempt(hand, ask, running, triggers)
 
     async def _deliver(
-        self, hand: Hand, delivery: Delivery, running: Running, *, known: bool
+        self, hand: Hand, delivery: Delivery, running: Running, triggers: Sequence[int]
     ) -> None:
         """Make one attempt at a delivery, if it is still worth one."""
         message, shared = delivery.message, self._shared
         reason = None
-        if not known:
+        if not triggers:
             reason = f"the step has no trigger for {message.topic!r} any more"
         elif message.hops > HOP_LIMIT:
             reason = f"stopped after a chain of {HOP_LIMIT} hops: a loop?"
@@ -146,20 +160,22 @@ class Attempts:
             return
         shared.warden.expect(running.bound)
         shared.store.begin(delivery)
-        await self._attempt(hand, delivery, running)
+        await self._attempt(hand, delivery, running, triggers)
 
-    async def _attempt(self, hand: Hand, entry: Entry, running: Running) -> None:
+    async def _attempt(
+        self, hand: Hand, entry: Entry, running: Running, triggers: Sequence[int]
+    ) -> None:
         """Run the handler in its bounds, and judge how it ended; a transaction until it fits."""
         self.running[hand] = running
         try:
             if not self._step.transactional:
-                await self._try(hand, entry, running, None)
+                await self._try(hand, entry, running, triggers, None)
                 return
             contended, times = self._shared.contended, 0
             while True:
                 transaction = Transaction(self._shared, self._origin_of(entry), self._step)
                 try:
-                    await self._try(hand, entry, running, transaction, alone=times > 0)
+                    await self._try(hand, entry, running, triggers, transaction, alone=times > 0)
                     break
                 except Conflict as conflict:
                     times += 1
@@ -178,7 +194,7 @@ class Attempts:
             del self.running[hand]
 
     def _origin_of(self, entry: Entry) -> Origin:
-        hops = 0 if isinstance(entry, Ask) else entry.message.hops
+        hops = 0 if isinstance(entry, (Ask, Tick)) else entry.message.hops
         return Origin(_trace_of(entry), hops + 1, self._step.name)
 
     async def _try(
@@ -186,6 +202,7 @@ class Attempts:
         hand: Hand,
         entry: Entry,
         running: Running,
+        triggers: Sequence[int],
         transaction: Transaction | None,
         *,
         alone: bool = False,
@@ -195,32 +212,43 @@ class Attempts:
         Raises:
             Conflict: its transaction cannot be kept, and nothing of it was.
         """
-        input: Any
+        shared, deadline = self._shared, running.bound
         if isinstance(entry, Ask):
             # a transaction may have to begin anew, with the request as it was
-            input = entry.request if transaction is None else deepcopy(entry.request)
+            request = entry.request if transaction is None else deepcopy(entry.request)
+            work = Work(triggers, request)
+        elif isinstance(entry, Tick):
+            work = Work(triggers)
         else:
-            input = wrap(entry.message.data)
-        origin = self._origin_of(entry)
+            work = Work(triggers, None, entry.message.payload)
+            deadline = min(deadline, shared.asks.deadline_of(entry.message.id) or inf)
         ctx = Context(
-            self._shared,
+            shared,
             self._step,
             trace_id=running.trace_id,
-            input=input,
+            input=work.input,
             trigger=self._infos[running.trigger],
             resources=self.resources,
-            thread=not self._handler.is_async,
-            access=transaction or Direct(self._shared, origin, self._step),
+            deadline=deadline,
+            access=transaction or Direct(shared, self._origin_of(entry), self._step),
         )
+        stream = Stream(hand, entry, running, self._step)
         hand.bind(running.bound)
+        if isinstance(entry, Ask):
+            entry.hand = hand
+            if entry.gone:
+                hand.cancel()
         error: BaseException | None = None
         result: Any = None
         try:
             if alone:
                 hand.arm()
-                await self._shared.contended.acquire()
+                await shared.contended.acquire()
             try:
-                result = await self._place(hand, input, ctx)
+                chosen = partial(self._choose, hand, running, ctx)
+                result = await self._invoker.invoke(hand, work, ctx, stream.begin, chosen)
+                if isinstance(entry, Ask) and (taken := take_body(result)) is not None:
+                    await self._invoker.pieces(hand, taken[1], stream.begin(taken[0]), ctx)
             finally:
                 if ctx.pending():
                     hand.arm()
@@ -228,28 +256,20 @@ class Attempts:
         except BaseException as raised:  # noqa: BLE001, ASYNC103 - judged below, by its leaves
             error = raised
         late = hand.unbind()
+        if isinstance(entry, Ask):
+            entry.hand = None
         if transaction is not None:
             transaction.close()
+        stream.end(error)
         await self._judge(entry, running, result, error, transaction, late=late)
 
-    async def _place(self, hand: Hand, input: object, ctx: Context) -> Any:
-        """Run the handler where it belongs."""
-        handler = self._handler
-        arguments = handler.arguments(input, ctx)
-        if self._limiter is None:
-            result = handler.function(*arguments)
-        else:
-            hand.arm()
-            result = await in_thread(handler.function, *arguments, limiter=self._limiter)
-            ctx.leave_thread()
-        if type(result) is CoroutineType:
-            return await drive(result, hand.arm)
-        if inspect.isawaitable(result):
-            hand.arm()
-            return await result
-        if inspect.isgenerator(result) or inspect.isasyncgen(result):
-            raise TypeError("the handler gave a generator, which nobody would run; use return")
-        return result
+    def _choose(self, hand: Hand, running: Running, ctx: Context, trigger: int) -> None:
+        """Another trigger than the first is the one that the entry is for."""
+        running.trigger = trigger
+        ctx.trigger = self._infos[trigger]
+        running.bound = running.started + self._step.triggers[trigger].limits.timeout
+        ctx.deadline = min(ctx.deadline, running.bound)
+        hand.rebind(running.bound)
 
     async def _judge(
         self,
@@ -262,7 +282,7 @@ class Attempts:
         late: bool,
     ) -> None:
         """Settle an attempt by how it ended. Raises what must end the actor, or pass through it."""
-        if error is None and (not late or self._limiter is not None):
+        if error is None and (not late or self._invoker.in_thread(running.trigger)):
             # a thread cannot be stopped: what it did in the end, it did
             running.settled = True
             await self._succeed(entry, running, result, transaction)
@@ -277,7 +297,11 @@ class Attempts:
             running.settled = True
             await self.release(entry)
             raise error
-        if late and not (stubborn or any(isinstance(leaf, SystemExit) for leaf in ended)):
+        if isinstance(entry, Ask) and entry.gone and late and not (stubborn or _ends(ended)):
+            running.settled = True
+            self._answerer.abandon(entry)
+            return
+        if late and not (stubborn or _ends(ended)):
             bound = self._step.triggers[running.trigger].limits.timeout
             error = TimedOut(
                 f"ran longer than {bound:g} s; raise handler.timeout or split the step"
@@ -296,13 +320,20 @@ class Attempts:
         self, entry: Entry, running: Running, result: Any, transaction: Transaction | None
     ) -> None:
         """Answer, or acknowledge, once what the handler did is kept."""
-        if isinstance(entry, Ask):
+        shared, name = self._shared, self._step.name
+        if result is SKIPPED:
+            kind = self._infos[running.trigger].type
+            shared.observers.tell(StepSkipped(name, running.trace_id, kind))
+        if isinstance(entry, (Ask, Tick)):
             if transaction is not None and (error := await self._commit(transaction)):
                 await self._fail(entry, running, error, late=False)
                 return
-            entry.reply.set(result)
-            self._shared.activity.leave()
+            self._answerer.done(entry, result)
         else:
+            message = entry.message
+            if isinstance(result, Unfit):
+                await self._settler.bury(entry, result.reason)
+                return
             try:
                 await self._settler.done(entry, transaction)
             except Conflict:
@@ -310,10 +341,17 @@ class Attempts:
             except Exception as error:  # noqa: BLE001 - it cannot be kept as it is: a failure
                 await self._fail(entry, running, error, late=False)
                 return
+            if result is SKIPPED:
+                shared.asks.fail(message.id, f"step {name!r}: the condition was not met")
+            else:
+                shared.asks.answer(name, message.id, message.trace_id, result)
         self._on_success()
 
     async def _commit(self, transaction: Transaction) -> Exception | None:
-        """Keep a request's transaction. Gives what kept it from being kept, conflicts aside."""
+        """Keep the transaction of what is not stored.
+
+        Gives what kept it from being kept, conflicts aside.
+        """
         try:
             await shielded(transaction.commit)
         except Conflict:
@@ -324,12 +362,8 @@ class Attempts:
 
     async def release(self, entry: Entry) -> None:
         """The attempt was ended by us, not by the handler: nothing is counted."""
-        if isinstance(entry, Ask):
-            stopping = self.holding
-            words = "is stopping" if stopping else "crashed while it had this request in hand"
-            kind = Closed if stopping else StepCrashed
-            entry.reply.fail(kind(f"step {self._step.name!r} {words}"))
-            self._shared.activity.leave()
+        if isinstance(entry, (Ask, Tick)):
+            self._answerer.release(entry, stopping=self.holding)
         else:
             await self._settler.give_back(entry)
 
@@ -343,15 +377,9 @@ class Attempts:
         told = tell_error(error, shared.root)
         if isinstance(error, TimedOut):  # ours: it was raised nowhere
             told = evolve(told, where=step.source)
-        if isinstance(entry, Ask):
-            shared.observers.tell(
-                AskFailed(
-                    step.name, step.source, entry.trace_id, told.error, told.where, told.traceback
-                )
-            )
+        if isinstance(entry, (Ask, Tick)):
             running.settled = True
-            entry.reply.fail((TimedOut if late else HandlerFailed)(f"step {step.name!r} failed"))
-            shared.activity.leave()
+            self._answerer.fail(entry, told, late=late)
             return
         running.settled = True
         took = trio.current_time() - running.started
@@ -363,26 +391,19 @@ class Attempts:
         """End an entry that could not even be judged."""
         told = tell_error(error, self._shared.root)
         running.settled = True
-        if isinstance(entry, Ask):
-            trace = told.traceback
-            self._shared.observers.tell(
-                AskFailed(
-                    self._step.name,
-                    self._step.source,
-                    entry.trace_id,
-                    told.error,
-                    told.where,
-                    trace,
-                )
-            )
-            entry.reply.fail(HandlerFailed(f"step {self._step.name!r} failed"))
-            self._shared.activity.leave()
+        if isinstance(entry, (Ask, Tick)):
+            self._answerer.fail(entry, told)
         else:
             await self._settler.bury(entry, f"could not be worked off: {told.error}")
 
 
 def _trace_of(entry: Entry) -> str:
-    return entry.trace_id if isinstance(entry, Ask) else entry.message.trace_id
+    return entry.trace_id if isinstance(entry, (Ask, Tick)) else entry.message.trace_id
+
+
+def _ends(leaves: Sequence[BaseException]) -> bool:
+    """Whether a handler asked for the end of the process."""
+    return any(isinstance(leaf, SystemExit) for leaf in leaves)
 
 
 def _topic_of(trigger: Trigger) -> str | None:

@@ -3,35 +3,43 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from inspect import isawaitable
+from math import inf
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import trio
 from attrs import frozen
 
 from motia_trio.access import Direct
+from motia_trio.asks import ASK_TIMEOUT, check_timeout
 from motia_trio.data import alias
 from motia_trio.events import Level, StepLogged
 from motia_trio.failures import tell_error
 from motia_trio.items import State, Stream, Streams
 from motia_trio.messages import Origin
 from motia_trio.outgoing import ABSENT, outgoing
+from motia_trio.steps import inspect_handler
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
     from datetime import datetime
 
     from motia_trio.access import Access
+    from motia_trio.items import Caller
     from motia_trio.shared import Shared
     from motia_trio.steps import Step, Trigger
 
-__all__ = ["Call", "Context", "Logger", "TriggerInfo"]
+__all__ = ["Call", "Context", "Guards", "Logger", "TriggerInfo"]
 
 T = TypeVar("T")
 
+# what the kinds of triggers are also called
+_OTHER_NAMES = {"http": "api", "queue": "event"}
+_KINDS = {other: kind for kind, other in _OTHER_NAMES.items()}
+# calls that are remembered, so that what nobody awaited is done in the end
 _KEPT_CALLS = 64
-# what the contract promises of ctx and this version does not have yet
-_LATER = frozenset({"match", "ask"})
 
 
 @frozen
@@ -90,13 +98,13 @@ class Logger:
     more fields as keywords. ``exc_info=True``, or an exception, adds the error to the fields.
     """
 
-    __slots__ = ("_shared", "_step", "_thread", "_trace_id")
+    __slots__ = ("_caller", "_shared", "_step", "_trace_id")
 
-    def __init__(self, shared: Shared, step: str, trace_id: str, *, thread: bool) -> None:
+    def __init__(self, shared: Shared, step: str, trace_id: str, caller: Caller) -> None:
         self._shared = shared
         self._step = step
         self._trace_id = trace_id
-        self._thread = thread
+        self._caller = caller
 
     def debug(self, message: object, data: Any = None, /, *args: Any, **fields: Any) -> None:
         """Write a record of level debug."""
@@ -136,10 +144,27 @@ class Logger:
             told = tell_error(error, self._shared.root)
             fields = {**fields, "error": told.error, "traceback": told.traceback}
         event = StepLogged(self._step, self._trace_id, level, str(message), fields)
-        if self._thread:
+        if self._caller.in_thread:
             trio.from_thread.run_sync(self._shared.observers.tell, event)
         else:
             self._shared.observers.tell(event)
+
+
+class Guards:
+    """Tells what kind of trigger started an invocation. What they are given does not matter."""
+
+    __slots__ = ("_ctx",)
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+
+    def __getattr__(self, name: str) -> Callable[..., bool]:
+        names = ("http", "api", "queue", "event", "cron", "state", "stream")
+        if name not in names:
+            raise AttributeError(f"ctx.is_ has no {name!r}; it has {', '.join(names)}", name=name)
+        kind = _KINDS.get(name, name)
+        trigger = self._ctx.trigger
+        return lambda *_: trigger is not None and trigger.type == kind
 
 
 class Context:
@@ -159,15 +184,18 @@ class Context:
         input: Any = None,
         trigger: TriggerInfo | None = None,
         resources: Any = None,
-        hops: int = 0,
-        thread: bool = False,
+        deadline: float = inf,
         access: Access | None = None,
     ) -> None:
         self._shared = shared
         self._step = step
-        self._thread = thread
-        self._access = access or Direct(shared, Origin(trace_id, hops + 1, step.name), step)
-        self._input = input
+        #: whether the function that is called now runs in a thread. The runtime's
+        self.in_thread = False
+        self._access = access or Direct(shared, Origin(trace_id, 1, step.name), step)
+        #: what the handler is given. The runtime's
+        self.input = input
+        #: when the time is up, in seconds of Trio's clock: see :meth:`time_left`
+        self.deadline = deadline
         self._calls: list[Call[Any]] = []
         self._logger: Logger | None = None
         self._state: State | None = None
@@ -183,12 +211,10 @@ class Context:
         other = alias(name)
         if other in self.__dict__ or (other != name and hasattr(type(self), other)):
             return getattr(self, other)
-        if name in _LATER:
-            raise AttributeError(f"ctx.{name} is not in this version of motia_trio", name=name)
         raise AttributeError(
-            f"ctx has no {name!r}; it has enqueue, emit, state, streams, logger, trace_id, "
-            "trigger, get_data(), is_http(), is_queue(), is_cron(), is_state(), is_stream(), "
-            "flows, resources",
+            f"ctx has no {name!r}; it has enqueue, emit, ask, state, streams, logger, trace_id, "
+            "trigger, match(), get_data(), is_http(), is_queue(), is_cron(), is_state(), "
+            "is_stream(), deadline, time_left(), flows, resources",
             name=name,
             obj=self,
         )
@@ -197,7 +223,7 @@ class Context:
     def logger(self) -> Logger:
         """The logger of this invocation."""
         if self._logger is None:
-            self._logger = Logger(self._shared, self._step.name, self.trace_id, thread=self._thread)
+            self._logger = Logger(self._shared, self._step.name, self.trace_id, self)
         return self._logger
 
     @property
@@ -267,11 +293,81 @@ class Context:
 
     emit = enqueue
 
+    def ask(self, topic: str, data: Any = None, *, timeout: float | None = None) -> Any:
+        """Publish a message, and give what the one step that listens to it returns.
+
+        The message is durable and tried as any other. The answer is waited for, for ``timeout``
+        seconds, and never longer than this invocation has; its handler is told how long
+        (``ctx.deadline``), and is not cut short by it.
+
+        Raises:
+            AskInvalid: no step listens to the topic, or several do, or this step is transactional,
+                so that its messages are kept at its end; nothing was published.
+            TimedOut: there was no answer in time.
+            HandlerFailed: the message has become a dead letter, or the condition was not met.
+            TypeError, ValueError, NotEncodable, MessageTooLarge, StoreBroken: as of ``enqueue``.
+        """
+        if not isinstance(topic, str):
+            raise TypeError(f"ctx.ask takes (topic, data), not {topic!r:.80}")
+        (message,) = outgoing(topic, data)
+        seconds = None if timeout is None else check_timeout(timeout)
+
+        async def ask() -> Any:
+            now = trio.current_time()
+            bound = inf if seconds is None else now + seconds
+            if bound == self.deadline == inf:
+                bound = now + ASK_TIMEOUT
+            return await self._access.ask(message, min(bound, self.deadline))
+
+        return self.do(ask)
+
+    def match(self, handlers: Mapping[str, Callable[..., Any]]) -> Any:
+        """Call the function for the kind of trigger that started this invocation.
+
+        Keys are ``http`` (or ``api``), ``queue`` (or ``event``), ``cron``, ``state``, ``stream``,
+        and ``default``. Each is called as a handler is: ``(input, ctx)``, ``(input)``, ``(ctx)`` or
+        ``()``. Gives what it returns: at once in a thread, to be awaited elsewhere.
+
+        Raises:
+            ValueError: there is no function for it.
+        """
+        kind = "" if self.trigger is None else self.trigger.type
+        names = (kind, _OTHER_NAMES.get(kind, kind), "default")
+        found = next((handlers[name] for name in names if handlers.get(name) is not None), None)
+        if found is None:
+            raise ValueError(
+                f"match: nothing for a trigger of type {kind!r}, and no 'default'; there are: "
+                f"{', '.join(handlers)}"
+            )
+        called = inspect_handler(found, what="match", lone="ctx" if kind == "cron" else "input")
+        arguments = called.arguments(self.input, self)
+        if self.in_thread:
+            result = found(*arguments)
+            return trio.from_thread.run(self._awaited, result) if isawaitable(result) else result
+
+        async def call() -> Any:
+            return await self._awaited(found(*arguments))
+
+        return self.do(call)
+
+    async def _awaited(self, result: Any) -> Any:
+        with self.loop():
+            return await result if isawaitable(result) else result
+
     def get_data(self) -> Any:
         """The body of a request, the data of a message, None for cron."""
         if self.trigger is not None and self.trigger.type == "http":
-            return self._input.body
-        return self._input
+            return self.input.body
+        return self.input
+
+    def time_left(self) -> float:
+        """Give the seconds until :attr:`deadline`: infinite without one, negative if it is over."""
+        return self.deadline - self._shared.clock.trio_time()
+
+    @property
+    def is_(self) -> Guards:
+        """The guards under the names that Motia 1.0 has for them: ``ctx.is_.queue(input)``."""
+        return Guards(self)
 
     def is_http(self) -> bool:
         """Whether an HTTP request started this invocation."""
@@ -298,14 +394,9 @@ class Context:
     def _is(self, kind: str) -> bool:
         return self.trigger is not None and self.trigger.type == kind
 
-    @property
-    def in_thread(self) -> bool:
-        """Whether the handler runs in a thread, where calls do their work. The runtime's."""
-        return self._thread
-
     def do(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T | Call[T]:
         """Do it now in a thread; give something to await elsewhere. The runtime's."""
-        if self._thread:
+        if self.in_thread:
             return trio.from_thread.run(make)
         call = Call(make)
         if len(self._calls) >= _KEPT_CALLS:  # a lifespan's context lives long
@@ -313,10 +404,23 @@ class Context:
         self._calls.append(call)
         return call
 
-    def leave_thread(self) -> None:
-        """From here on this invocation runs on the Trio thread. The runtime's."""
-        self._thread = False
-        self._logger = None
+    @contextmanager
+    def thread(self) -> Iterator[None]:
+        """What is called in this scope runs in a thread. The runtime's."""
+        before, self.in_thread = self.in_thread, True
+        try:
+            yield
+        finally:
+            self.in_thread = before
+
+    @contextmanager
+    def loop(self) -> Iterator[None]:
+        """What is called in this scope runs on the Trio thread. The runtime's."""
+        before, self.in_thread = self.in_thread, False
+        try:
+            yield
+        finally:
+            self.in_thread = before
 
     def pending(self) -> bool:
         """Whether something was called and never awaited. The runtime's."""

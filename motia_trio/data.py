@@ -73,15 +73,17 @@ class Request(Data):
     """An HTTP request as a handler sees it.
 
     Keys: ``body``, ``headers`` (lower-case names), ``path_params``, ``query_params``, ``method``,
-    ``path``, ``trace_id``. ``raw_body`` (the bytes as received) is an attribute, also reachable by
-    ``get("rawBody")``, and not a key, so that the request stays writable as JSON.
+    ``path``, ``trace_id``. ``raw_body`` (the bytes as received) and ``request_body`` (reads the
+    body as it arrives, for handlers that ask for ``MotiaHttpArgs``) are attributes, also reachable
+    by ``get("rawBody")``, and not keys, so that the request stays writable as JSON.
     """
 
-    __slots__ = ("_raw_body",)
+    __slots__ = ("_raw_body", "_reader")
 
-    def __init__(self, fields: dict[str, Any], raw_body: bytes) -> None:
+    def __init__(self, fields: dict[str, Any], raw_body: bytes, reader: Any = None) -> None:
         super().__init__(fields)
         object.__setattr__(self, "_raw_body", raw_body)
+        object.__setattr__(self, "_reader", reader)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (dict(self), self.raw_body)
@@ -89,6 +91,8 @@ class Request(Data):
     def __missing__(self, key: str) -> Any:
         if key in {"raw_body", "rawBody"}:
             return object.__getattribute__(self, "_raw_body")
+        if key in {"request_body", "requestBody"}:
+            return object.__getattribute__(self, "_reader")
         return super().__missing__(key)
 
 

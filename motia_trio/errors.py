@@ -9,14 +9,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 __all__ = [
+    "Abandoned",
+    "AskInvalid",
     "Closed",
     "Conflict",
+    "DoesNotFit",
     "HandlerFailed",
     "HandlerIgnoredCancel",
     "LoadFailed",
     "MalformedJson",
     "MessageTooLarge",
+    "Misfit",
     "MotiaTrioError",
+    "MountFailed",
     "NotEncodable",
     "Overloaded",
     "Problem",
@@ -71,6 +76,10 @@ class SettingInvalid(MotiaTrioError):
     """A setting is unknown, or its value does not fit."""
 
 
+class MountFailed(MotiaTrioError):
+    """An application that is mounted in the HTTP edge could not start."""
+
+
 class Closed(MotiaTrioError):
     """The runtime was used after its scope had been left (or before it was entered)."""
 
@@ -87,11 +96,19 @@ class Overloaded(MotiaTrioError):
 
 
 class TimedOut(MotiaTrioError):
-    """A handler ran longer than its bound."""
+    """A handler ran longer than its bound, or an answer did not come in time."""
 
 
 class HandlerFailed(MotiaTrioError):
     """A handler raised while somebody waited for its answer. An observer was told what."""
+
+
+class Abandoned(MotiaTrioError):
+    """Who asked has left before there was an answer: the handler was cancelled."""
+
+
+class AskInvalid(MotiaTrioError, ValueError):
+    """An ask that can have no answer: nobody listens to its topic, or more than one step does."""
 
 
 class StepCrashed(MotiaTrioError):
@@ -138,6 +155,43 @@ class StoreDamaged(StoreBroken):
 
 class StoreTooNew(StoreBroken):
     """The store's file was written by a newer motia_trio."""
+
+
+class Misfit:
+    """One thing in a value that its schema does not allow.
+
+    ``path`` leads to it from the root: ``items[0].name``, empty for the whole value.
+    """
+
+    __slots__ = ("message", "path")
+
+    def __init__(self, path: str, message: str) -> None:
+        self.path = path
+        self.message = message
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Misfit):
+            return NotImplemented
+        return (self.path, self.message) == (other.path, other.message)
+
+    def __hash__(self) -> int:
+        return hash((self.path, self.message))
+
+    def __repr__(self) -> str:
+        return f"Misfit({self.path!r}, {self.message!r})"
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+
+class DoesNotFit(MotiaTrioError, ValueError):
+    """A value does not fit its schema. ``misfits`` lists everything, not the first alone."""
+
+    def __init__(self, misfits: Sequence[Misfit]) -> None:
+        self.misfits = tuple(misfits)
+        told = "; ".join(map(str, self.misfits[:5]))
+        more = len(self.misfits) - 5
+        super().__init__(told + (f"; and {more} more" if more > 0 else ""))
 
 
 class NotEncodable(MotiaTrioError, ValueError):

@@ -18,19 +18,26 @@ __all__ = [
     "ActorQuarantined",
     "ActorRecovered",
     "ActorStarted",
+    "AnswerDropped",
     "AppWarned",
     "AskFailed",
     "AttemptFailed",
     "DeadLettered",
     "Event",
     "HandlerOverdue",
+    "MountRaised",
     "Observer",
     "Observers",
     "Refused",
+    "RequestAbandoned",
     "RequestAnswered",
+    "ResponseInvalid",
     "StepLogged",
+    "StepSkipped",
     "StoreFailed",
     "StoreRecovered",
+    "TickFailed",
+    "TickSkipped",
     "TopicUnheard",
     "TopicUnlisted",
     "TransactionRepeated",
@@ -59,7 +66,11 @@ class StepLogged:
 
 @frozen
 class RequestAnswered:
-    """An HTTP request has its answer. ``seconds`` is the time until the answer was known."""
+    """An HTTP request has its answer. ``seconds`` is the time until the answer was known.
+
+    ``reason`` tells what the client was not told: what is wrong with its body, or why its answer
+    was cut off. An answer that is sent while it is made is told of at its end.
+    """
 
     method: str
     path: str
@@ -67,6 +78,33 @@ class RequestAnswered:
     seconds: float
     trace_id: str
     step: str | None = None
+    reason: str | None = None
+
+
+@frozen
+class ResponseInvalid:
+    """What a handler answered does not fit the response schema for its status.
+
+    ``misfits`` are mappings with ``path`` and ``message``. It was sent all the same, unless
+    ``strict_responses`` is set.
+    """
+
+    step: str
+    source: str
+    trace_id: str
+    status: int
+    misfits: Sequence[Any]
+
+
+@frozen
+class MountRaised:
+    """An application that is mounted at ``path`` raised while it served one request."""
+
+    path: str
+    trace_id: str
+    error: str
+    where: str
+    traceback: str
 
 
 @frozen
@@ -88,6 +126,58 @@ class AskFailed:
     error: str
     where: str
     traceback: str
+
+
+@frozen
+class RequestAbandoned:
+    """A client left before it had its answer, and the handler was cancelled for that."""
+
+    step: str
+    source: str
+    trace_id: str
+
+
+@frozen
+class TickFailed:
+    """A handler failed, or ran out of time, that a schedule had run. Ticks are not retried."""
+
+    step: str
+    source: str
+    trace_id: str
+    expression: str
+    error: str
+    where: str
+    traceback: str
+
+
+@frozen
+class TickSkipped:
+    """Times of a schedule came, ``skipped`` in number, for which its step was not run."""
+
+    step: str
+    source: str
+    expression: str
+    reason: str
+    skipped: int
+
+
+@frozen
+class StepSkipped:
+    """A trigger's condition was not met: its handler did not run. ``kind`` is the trigger's."""
+
+    step: str
+    trace_id: str
+    kind: str
+
+
+@frozen
+class AnswerDropped:
+    """A handler gave an answer that nobody waited for any more. ``dropped`` counts them all."""
+
+    step: str
+    trace_id: str
+    message_id: str
+    dropped: int
 
 
 @frozen
@@ -191,7 +281,9 @@ class TopicUnheard:
 
 @frozen
 class StoreFailed:
-    """The store could not keep something: how a delivery ended, or that items have expired.
+    """The store could not keep something: how a delivery ended, what a schedule did, expiries.
+
+    Of a delivery there is a message's id, of a schedule a step alone.
 
     It is tried again until it is kept or the runtime ends; told once for each. A delivery whose end
     was never kept is delivered again when the store is opened the next time.
@@ -227,8 +319,15 @@ Event: TypeAlias = (
     AppWarned
     | StepLogged
     | RequestAnswered
+    | ResponseInvalid
+    | MountRaised
     | Refused
     | AskFailed
+    | RequestAbandoned
+    | TickFailed
+    | TickSkipped
+    | StepSkipped
+    | AnswerDropped
     | AttemptFailed
     | DeadLettered
     | HandlerOverdue

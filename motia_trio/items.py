@@ -252,7 +252,11 @@ class Streams:
         self._make = make
 
     def __getitem__(self, name: str) -> Stream:
-        return self._make(check_name("stream", name))
+        if check_name("stream", name).startswith("("):  # where the runtime keeps its own
+            raise ValueError(
+                f"a stream's name does not begin with '(': {name!r:.80}; such are not for streams"
+            )
+        return self._make(name)
 
     def __getattr__(self, name: str) -> Stream:
         if name.startswith("_"):

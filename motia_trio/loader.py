@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import importlib.util
 import os
 import sys
@@ -11,13 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from motia_trio.errors import LoadFailed, Problem
 from motia_trio.failures import tell_error
-from motia_trio.steps import Step, StepDefinition, parse_step
+from motia_trio.steps import Step, StepDefinition, inspect_middleware, parse_step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from types import ModuleType
 
-__all__ = ["FOLDERS", "find_step_files", "load_steps"]
+    from motia_trio.steps import Handler
+
+__all__ = ["FOLDERS", "find_step_files", "load_middleware", "load_steps"]
 
 # motia-contract §2
 FOLDERS = ("src", "steps")
@@ -64,6 +67,39 @@ def load_steps(root: Path, folders: Sequence[str] = FOLDERS) -> list[Step]:
     return steps
 
 
+def load_middleware(given: Sequence[Any]) -> tuple[Handler, ...]:
+    """Give middleware, each a function or ``"module:function"``.
+
+    Raises:
+        LoadFailed: with everything that is wrong with it.
+    """
+    found: list[Handler] = []
+    problems: list[Problem] = []
+    for index, item in enumerate(given):
+        try:
+            found.append(inspect_middleware(_named(item) if isinstance(item, str) else item))
+        except Exception as error:  # noqa: BLE001 - to import it runs code of the project
+            words = str(error) if isinstance(error, (TypeError, ValueError)) else None
+            told = words or tell_error(error).error
+            problems.append(Problem(f"middleware[{index}]", f"{item!r:.80}: {told}"))
+    if problems:
+        raise LoadFailed(problems)
+    return tuple(found)
+
+
+def _named(name: str) -> object:
+    """Give what ``"module:function"`` names."""
+    module, _, path = name.partition(":")
+    if not module or not path:
+        raise ValueError('expected "module:function"')
+    found: object = importlib.import_module(module)
+    for part in path.split("."):
+        if not hasattr(found, part):
+            raise ValueError(f"module {module!r} has no {path!r}")
+        found = getattr(found, part)
+    return found
+
+
 def _near_miss(root: Path, folders: Sequence[str]) -> str:
     """What is there that may have been meant."""
     if root.name in folders:
@@ -93,7 +129,7 @@ def _load(path: Path, root: Path) -> Step:
     found = (value for value in vars(module).values() if isinstance(value, StepDefinition))
     made = list({id(definition): definition for definition in found}.values())
     named = vars(module)
-    if made and "config" not in named:
+    if made and ("config" not in named or "handler" not in named):
         if len(made) > 1:
             names = ", ".join(definition.step.name for definition in made)
             raise LoadFailed([Problem(source, f"a step file holds one step, not {names}")])

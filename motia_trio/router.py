@@ -16,7 +16,7 @@ from motia_trio.steps import QueueTrigger, StateTrigger, StreamTrigger
 from motia_trio.store import KEY_LIFETIME, Work
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from motia_trio.actor import StepActor
     from motia_trio.messages import Delivery
@@ -89,10 +89,21 @@ class Router:
         """Whether any step listens to a topic."""
         return topic in self._subscribers
 
+    def subscribers(self, topic: str) -> list[str]:
+        """The names of the steps that listen to a topic."""
+        return [each.actor.name for each in self._subscribers.get(topic, ())]
+
     async def publish(
-        self, batch: Sequence[Outgoing], origin: Origin, sender: Step | None = None
+        self,
+        batch: Sequence[Outgoing],
+        origin: Origin,
+        sender: Step | None = None,
+        *,
+        note: Callable[[list[str]], None] | None = None,
     ) -> list[str]:
         """Keep the messages and give their ids, once they are as durable as the store makes them.
+
+        ``note`` is called with the ids before anything is kept.
 
         All of the batch or, if it raises, none of it. A message whose topic knows its key gives the
         id of the message that has it. A checkpoint, which is not cancelled once the store has it.
@@ -104,6 +115,8 @@ class Router:
         shared = self._shared
         now = shared.clock.now()
         ids, bundles = self.address(batch, origin, sender, now)
+        if note is not None:
+            note(ids)
         if not bundles:
             await trio.lowlevel.checkpoint()
             return ids

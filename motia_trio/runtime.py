@@ -17,6 +17,7 @@ from motia_trio.actors import (
     Supervisor,
     WallClock,
 )
+from motia_trio.asks import ASK_TIMEOUT, Asks, check_timeout
 from motia_trio.dead_letters import DeadLetters
 from motia_trio.errors import Closed
 from motia_trio.events import (
@@ -34,18 +35,20 @@ from motia_trio.items import State, Stream, Streams
 from motia_trio.messages import Origin, new_trace_id
 from motia_trio.outgoing import outgoing
 from motia_trio.router import Router
+from motia_trio.scheduler import Scheduler
 from motia_trio.shared import Shared
 from motia_trio.store import Counts, check_name, store_at
 from motia_trio.sweeper import Sweeper
 from motia_trio.warden import GRACE, Warden
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
     from datetime import datetime
 
     from motia_trio.app import App
     from motia_trio.data import Request
     from motia_trio.events import Observer
+    from motia_trio.plans import ScheduleNode
     from motia_trio.policies import RestartPolicy
     from motia_trio.settings import Settings
     from motia_trio.store import Opened, Store
@@ -79,16 +82,21 @@ class ActorNode:
     overdue: int
     mailbox: MailboxStatistics
     deliveries: Counts
+    schedules: tuple[ScheduleNode, ...] = ()
 
 
 @frozen
 class Tree:
-    """The supervisor tree at one moment. ``unheard`` counts messages to topics without a step."""
+    """The supervisor tree at one moment. ``unheard`` counts messages to topics without a step.
+
+    ``dropped_answers`` counts answers to an ``ask`` that nobody waited for any more.
+    """
 
     state: str
     in_flight: int
     actors: tuple[ActorNode, ...]
     unheard: Mapping[str, int]
+    dropped_answers: int = 0
 
     def __getitem__(self, name: str) -> ActorNode:
         """The actor of one step, by the step's name."""
@@ -147,15 +155,18 @@ class Runtime:
                         nursery.start_soon(shared.feeder.run)
                         nursery.start_soon(shared.warden.run)
                         nursery.start_soon(shared.sweeper.run)
+                        await nursery.start(shared.scheduler.run)
                     yield
                     await self.finish()
                     shared.nursery = None
                     nursery.cancel_scope.cancel()
             finally:
                 self._state, shared.nursery = "stopped", None
+                shared.asks.close()
                 with trio.CancelScope(shield=True, deadline=trio.current_time() + FLUSH_LIMIT):
                     for actor in self._actors.values():
                         await actor.give_back(Closed("the service is stopping"))
+                    await shared.scheduler.flush()
 
     def _warn(self, found: Opened) -> None:
         """Tell what should be looked at, of the app and of what the store has for it."""
@@ -205,17 +216,20 @@ class Runtime:
             root=self.app.root,
             mailbox=self.settings.mailbox,
             message_limit=self.settings.message_limit,
+            middleware=self.app.middleware_of(self.settings),
             observers=self._observers,
         )
         self._actors = {
-            step.name: StepActor(step, step.handler, shared)
+            step.name: StepActor(step.bounded(self.settings.request_timeout), shared)
             for step in self.app.steps
-            if step.triggers and step.handler is not None
+            if step.runs
         }
         actors = list(self._actors.values())
         shared.router = Router(shared, actors)
         shared.feeder = Feeder(shared, self._actors)
         shared.sweeper = Sweeper(shared)
+        shared.scheduler = Scheduler(shared, actors)
+        shared.asks = Asks(shared)
         shared.warden = Warden(shared, actors)
         self._shared = shared
         self._supervisor = Supervisor(
@@ -246,6 +260,7 @@ class Runtime:
         """
         if self._state == "running":
             self._state = "stopping"
+            self._shared.scheduler.stop()
             self._supervisor.stop()
             self._scope.deadline = trio.current_time() + self.settings.shutdown_timeout
             for actor in self._actors.values():
@@ -290,8 +305,7 @@ class Runtime:
             topic, data, group=group, delay=delay, at=at, key=key, priority=priority,
             expires=expires,
         )  # fmt: skip
-        origin = Origin(new_trace_id() if trace_id is None else check_name("trace_id", trace_id))
-        return (await self._shared.router.publish(batch, origin))[0]
+        return (await self._shared.router.publish(batch, self._origin(trace_id)))[0]
 
     async def cancel(self, message_id: str) -> int:
         """Drop the deliveries of a message that no handler has in hand, and give how many.
@@ -312,17 +326,78 @@ class Runtime:
             if dropped:  # what stood behind it in its group may be due
                 shared.feeder.stored(actor.name)
             dropped += await actor.withdraw(message_id)
+        if dropped:
+            shared.asks.fail(message_id, "the message was cancelled")
         shared.activity.touch()
         return dropped
 
-    async def request(self, step: str, trigger: int, request: Request, trace_id: str) -> Any:
-        """Have a step's handler answer a request: what an edge calls. A checkpoint.
+    async def ask(
+        self,
+        topic: str,
+        data: Any = None,
+        *,
+        timeout: float = ASK_TIMEOUT,  # noqa: ASYNC109 - the message outlives it
+        trace_id: str | None = None,
+    ) -> Any:
+        """Publish a message, and give what the one step that listens to it returns.
+
+        The message is durable, and tried as any other; the answer is waited for, for ``timeout``
+        seconds. A checkpoint.
 
         Raises:
-            Closed, Overloaded, TimedOut, HandlerFailed, StepCrashed: see ``StepActor.ask``.
+            Closed: outside of the runtime's scope, or it was left meanwhile.
+            AskInvalid, TimedOut, HandlerFailed: as of ``ctx.ask``.
+            TypeError, ValueError, NotEncodable, MessageTooLarge, StoreBroken: as of ``enqueue``.
         """
         self._check_open()
-        return await self._actors[step].ask(trigger, request, trace_id)
+        if not isinstance(topic, str):
+            raise TypeError(f"rt.ask takes (topic, data), not {topic!r:.80}")
+        (message,) = outgoing(topic, data)
+        deadline = trio.current_time() + check_timeout(timeout)
+        return await self._shared.asks.ask(message, self._origin(trace_id), deadline)
+
+    @staticmethod
+    def _origin(trace_id: str | None) -> Origin:
+        return Origin(new_trace_id() if trace_id is None else check_name("trace_id", trace_id))
+
+    async def request(
+        self,
+        step: str,
+        trigger: int,
+        request: Request,
+        trace_id: str,
+        gone: Callable[[], Awaitable[None]] | None = None,
+    ) -> Any:
+        """Have a step's handler answer a request: what an edge calls. A checkpoint.
+
+        What it gives may be :class:`~motia_trio.streamed.Streamed`. ``gone`` is run beside it: when
+        that returns first, nobody waits any more, and the handler is cancelled.
+
+        Raises:
+            Abandoned, Closed, Overloaded, TimedOut, HandlerFailed, StepCrashed: as ``StepActor.ask``
+                raises them.
+        """
+        self._check_open()
+        return await self._actors[step].ask(trigger, request, trace_id, gone)
+
+    async def run_cron(self, step: str, index: int | str | None = None) -> str:
+        """Run a step's cron trigger now, and give the trace id once its mailbox has it.
+
+        ``index`` is the trigger's, or its expression; a step that has one alone needs none. The
+        schedule goes on as if nothing had been: the run is not recorded, and nothing is made up
+        for by it; but while it goes on, a tick is skipped. A checkpoint.
+
+        Raises:
+            Closed: outside of the runtime's scope, or while it stops, or no step runs (``idle``).
+            KeyError: there is no such step, or it has no such cron trigger.
+            ValueError: it has several, and ``index`` does not say which.
+            Overloaded: its last run still goes on, or the step takes nothing now.
+        """
+        self._check_open()
+        if self._idle or self._state != "running":
+            raise Closed("no step runs here: the runtime is stopping, or was opened with idle=True")
+        await trio.lowlevel.checkpoint()
+        return self._shared.scheduler.run_now(step, index)
 
     async def quiesce(self) -> None:
         """Wait until nothing is due and nothing is in flight. A checkpoint.
@@ -366,6 +441,7 @@ class Runtime:
                     overdue=sum(1 for bound in bounds if now - bound >= GRACE),
                     mailbox=actor.mailbox_statistics(),
                     deliveries=counts.get(child.name, Counts()),
+                    schedules=self._shared.scheduler.nodes(child.name),
                 )
             )
         return Tree(
@@ -373,6 +449,7 @@ class Runtime:
             self._shared.activity.count,
             tuple(nodes),
             dict(self._shared.router.unheard),
+            self._shared.asks.dropped,
         )
 
     @property

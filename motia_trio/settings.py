@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+)
 
 from motia_trio.errors import SettingInvalid, nearest
 
@@ -20,10 +28,57 @@ def _no_bool(value: object) -> object:
     return value
 
 
+def _several(value: object) -> object:
+    """A list as a text has it, with commas; or one thing where a list of them is expected."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return [value] if callable(value) else value
+
+
+def _split(value: object) -> object:
+    """A list may be a text with commas: in the environment and in flags there is nothing else."""
+    if isinstance(value, str):
+        return [part for each in value.split(",") if (part := each.strip())]
+    return value
+
+
+def _origin(value: str) -> str:
+    scheme, _, host = value.rstrip("/").partition("://")
+    if value != "*" and value != "null" and (not scheme or not host or "/" in host):
+        raise ValueError(f"{value!r} is no origin; expected one such as https://shop.example, or *")
+    return value
+
+
+def _header(value: str) -> str:
+    if not value.isascii() or not value.replace("-", "").replace("_", "").isalnum():
+        if value != "*":
+            raise ValueError(f"{value!r} is no name of a header")
+    return value
+
+
+def _net(value: str) -> str:
+    ip_network(value, strict=False)  # says itself what it is not
+    return value
+
+
+def _place(value: object) -> object:
+    """A path, or nothing at all: an empty one stops what would be served there."""
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str) or not value.startswith("/"):
+        raise ValueError("expected a path that begins with /, or nothing")
+    return value
+
+
 Number = BeforeValidator(_no_bool)
 Count = Annotated[int, Field(ge=1), Number]
 Port = Annotated[int, Field(ge=0, le=65535), Number]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False), Number]
+Bound = Annotated[float, Field(gt=0, allow_inf_nan=False), Number]
+Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], BeforeValidator(_split)]
+Headers = Annotated[tuple[Annotated[str, AfterValidator(_header)], ...], BeforeValidator(_split)]
+Nets = Annotated[tuple[Annotated[str, AfterValidator(_net)], ...], BeforeValidator(_split)]
+Place = Annotated[str | None, BeforeValidator(_place)]
 
 
 class Settings(BaseModel):
@@ -39,7 +94,23 @@ class Settings(BaseModel):
     message_limit: Count = 1024 * 1024
     mailbox: Count = 100
     shutdown_timeout: Seconds = 30.0
+    request_timeout: Bound = 30.0
+    client_timeout: Bound = 60.0
+    max_connections: Count = 10_000
+    cors_origins: Origins = ("*",)
+    cors_credentials: bool = False
+    cors_headers: Headers = ()
+    cors_expose: Headers = ()
+    cors_max_age: Annotated[int, Field(ge=0), Number] = 600
+    trusted_proxies: Nets = ()
+    certfile: str | None = None
+    keyfile: str | None = None
+    openapi_path: Place = "/openapi.json"
+    asyncapi_path: Place = "/asyncapi.json"
+    strict_responses: bool = False
+    request_timeout: Annotated[Seconds, Field(gt=0)] = 30.0
     raise_quarantine: bool = False
+    middleware: Annotated[tuple[Any, ...], BeforeValidator(_several)] = ()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["text", "json"] = "text"
 
@@ -59,6 +130,20 @@ class Settings(BaseModel):
     def but(self, source: str, values: Mapping[str, Any]) -> Self:
         """Give these settings with some values changed."""
         return self.of(source, {**self.model_dump(exclude_unset=True), **values})
+
+    def agree(self) -> None:
+        """Check what must fit together, once all sources have had their say.
+
+        Raises:
+            SettingInvalid: two settings contradict each other.
+        """
+        if self.cors_credentials and "*" in self.cors_origins:
+            raise SettingInvalid(
+                "cors_credentials needs cors_origins that name each origin: with * any page could "
+                "read what belongs to whoever is logged in"
+            )
+        if self.keyfile is not None and self.certfile is None:
+            raise SettingInvalid("keyfile without certfile: name both for TLS")
 
 
 def _explain(item: Any, values: Mapping[str, Any]) -> str:

@@ -141,6 +141,7 @@ class Settler:
         self._tell_feeder(delivery, outcome)
         if isinstance(outcome, Bury):
             step, message = self._step, delivery.message
+            self._shared.asks.fail(message.id, f"step {step.name!r}: {outcome.reason}")
             self._shared.observers.tell(
                 DeadLettered(
                     step.name,

@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from motia_trio.actors import WallClock
+    from motia_trio.asks import Asks
     from motia_trio.feeder import Feeder
     from motia_trio.router import Router
+    from motia_trio.scheduler import Scheduler
+    from motia_trio.steps import Handler
     from motia_trio.store import Store
     from motia_trio.sweeper import Sweeper
     from motia_trio.warden import Warden
@@ -61,6 +64,7 @@ class Shared:
     root: str
     mailbox: int
     message_limit: int
+    middleware: tuple[Handler, ...] = ()
     observers: Observers = field(factory=lambda: Observers(()))
     activity: Activity = field(factory=Activity)
     random: random.Random = field(factory=random.Random)
@@ -72,8 +76,10 @@ class Shared:
     nursery: trio.Nursery | None = None
     router: Router = field(init=False)
     feeder: Feeder = field(init=False)
+    scheduler: Scheduler = field(init=False)
     sweeper: Sweeper = field(init=False)
     warden: Warden = field(init=False)
+    asks: Asks = field(init=False)
 
     def again(self, call: Callable[..., Awaitable[object]], *args: Any) -> None:
         """Have something that nobody waits for tried again, as long as the runtime runs."""

@@ -30,6 +30,7 @@ class WallClock:
 
     def __init__(self) -> None:
         self._virtual = is_virtual()
+        self._trio = trio.lowlevel.current_clock()
         self._latest = time.time()
         # wall time less Trio's: of a virtual clock, and of one that was set back
         self._base = self._latest - trio.current_time()
@@ -47,6 +48,10 @@ class WallClock:
             self._base = self._latest - trio.current_time()
         self._latest = max(self._latest, self._base + trio.current_time())
         return self._latest
+
+    def trio_time(self) -> float:
+        """Give the time of Trio's clock, in any thread."""
+        return self._trio.current_time()
 
     def not_before(self, wall: float) -> None:
         """Go on from ``wall``, if that is later than now."""

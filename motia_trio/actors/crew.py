@@ -60,6 +60,17 @@ class Hand:
             self._armed = True
             self.scope.deadline = self._bound
 
+    def rebind(self, deadline: float) -> None:
+        """Move the bound of what is under way."""
+        self._bound = deadline
+        if self._armed:
+            self.scope.deadline = deadline
+
+    def cancel(self) -> None:
+        """Cancel what this hand does now, between :meth:`bind` and :meth:`unbind`."""
+        self.arm()
+        self.scope.cancel()
+
     def unbind(self) -> bool:
         """Lift the bound. Gives True if it was hit: then everything awaited raises Cancelled."""
         if self._armed:

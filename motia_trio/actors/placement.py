@@ -84,4 +84,14 @@ async def in_thread(function: Callable[..., T], *args: Any, limiter: trio.Capaci
     A thread cannot be stopped: a cancellation waits until the function returns, or until it calls
     back into Trio, where it gets the ``Cancelled``.
     """
-    return await trio.to_thread.run_sync(function, *args, limiter=limiter, abandon_on_cancel=False)
+
+    def call() -> tuple[T]:
+        # in a tuple: Trio refuses a coroutine, which is what a plain decorator around an async
+        # function gives, and which the caller may well know to await
+        return (function(*args),)
+
+    name = f"{getattr(function, '__name__', None)} from {trio.lowlevel.current_task().name}"
+    (result,) = await trio.to_thread.run_sync(
+        call, limiter=limiter, abandon_on_cancel=False, thread_name=name
+    )
+    return result

@@ -10,6 +10,7 @@ import click
 
 from motia_trio.cli.dead_letters import dead_letters
 from motia_trio.cli.emit import emit
+from motia_trio.cli.openapi import asyncapi, openapi
 from motia_trio.cli.state import state
 from motia_trio.cli.status import status
 from motia_trio.cli.store import store
@@ -30,7 +31,7 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-for _command in (dead_letters, emit, state, status, store):
+for _command in (asyncapi, dead_letters, emit, openapi, state, status, store):
     main.add_command(_command)
 
 

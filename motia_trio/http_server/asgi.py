@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -12,6 +11,7 @@ from attrs import frozen
 
 from motia_trio.data import Data
 from motia_trio.errors import (
+    Abandoned,
     Closed,
     HandlerFailed,
     MotiaTrioError,
@@ -21,27 +21,28 @@ from motia_trio.errors import (
 )
 from motia_trio.events import AskFailed, RequestAnswered
 from motia_trio.failures import tell_error
-from motia_trio.http_server.requests import (
-    BodyTooLarge,
-    BodyTooSlow,
-    ClientGone,
-    Malformed,
-    Unsupported,
-    headers_of,
-    parse_body,
-    read_body,
-    to_request,
-)
+from motia_trio.http_server.bodies import Body, take_body
+from motia_trio.http_server.checks import misfits_of
+from motia_trio.http_server.cors import Cors
+from motia_trio.http_server.documents import Document, documents_of
+from motia_trio.http_server.incoming import Incoming
+from motia_trio.http_server.mounts import Mounts
+from motia_trio.http_server.proxies import TrustedProxies
+from motia_trio.http_server.refusals import ClientGone, Refusal
+from motia_trio.http_server.requests import headers_of, path_of, to_request
 from motia_trio.http_server.responses import NotAResponse, Response, error_response, to_response
 from motia_trio.http_server.routing import Match, NoMethod, Routes
-from motia_trio.messages import new_trace_id
+from motia_trio.http_server.sending import AnswerCut, Sender
+from motia_trio.http_server.streaming import pieces_of
+from motia_trio.http_server.tracing import trace_id_of
 from motia_trio.steps import HttpTrigger
+from motia_trio.streamed import Streamed
 
 if TYPE_CHECKING:
     from motia_trio.runtime import Runtime
     from motia_trio.steps import Step
 
-__all__ = ["ASGIApp", "Receive", "Scope", "Send", "asgi_app"]
+__all__ = ["WATCHED", "ASGIApp", "Event", "Receive", "Scope", "Send", "asgi_app"]
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Event: TypeAlias = MutableMapping[str, Any]
@@ -49,168 +50,311 @@ Receive: TypeAlias = Callable[[], Awaitable[Event]]
 Send: TypeAlias = Callable[[Event], Awaitable[None]]
 ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-# W3C trace context, version 00: a trace id of zeros is not one
-_TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+#: the extension by which a server says that it gives up clients itself that do not read
+WATCHED = "motia_trio.watched"
+
+# a client that sends more headers than this is not one of good will
+_HEADERS = 200
 
 
 @frozen
 class _Target:
+    """A trigger: what a route leads to."""
+
     step: Step
-    trigger: int
+    index: int
+    trigger: HttpTrigger
+    empty: Any
 
 
-def asgi_app(runtime: Runtime) -> ASGIApp:
+def asgi_app(runtime: Runtime, mounts: Mounts | None = None) -> ASGIApp:
     """Give the HTTP triggers of a running runtime as an ASGI application.
 
-    Mount it in any ASGI server that runs on Trio, inside ``open_runtime``.
+    Mount it in any ASGI server that runs on Trio, inside ``open_runtime``. ``mounts`` are the
+    applications of others that are mounted in it, and whose lifespan runs.
     """
-    return _App(runtime)
+    return _App(runtime, mounts)
 
 
 class _App:
     """Routes, asks the actor, answers."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, mounts: Mounts | None) -> None:
+        settings = runtime.settings
         self._runtime = runtime
-        self._limit = runtime.settings.body_limit
-        self._routes = Routes(
-            (trigger.method, trigger.path, _Target(step, index))
-            for step in runtime.app.steps
-            for index, trigger in enumerate(step.triggers)
-            if isinstance(trigger, HttpTrigger)
-        )
+        self._mounts = mounts
+        self._limit = settings.body_limit
+        self._client_timeout = settings.client_timeout
+        self._strict = settings.strict_responses
+        self._cors = Cors.of(settings)
+        self._proxies = TrustedProxies(settings.trusted_proxies)
+        self._routes: Routes[_Target | Document] = Routes([
+            *self._targets(),
+            *documents_of(runtime.app, settings),
+        ])  # fmt: skip
+
+    def _targets(self) -> list[tuple[str, str, _Target | Document]]:
+        targets: list[tuple[str, str, _Target | Document]] = []
+        for step in self._runtime.app.steps:
+            bounded = step.bounded(self._runtime.settings.request_timeout)
+            for index, trigger in enumerate(bounded.triggers):
+                if isinstance(trigger, HttpTrigger):
+                    empty = Data() if step.dialect == 1 else None
+                    target = _Target(bounded, index, trigger, empty)
+                    targets.append((trigger.method, trigger.path, target))
+        return targets
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            await self._http(scope, receive, send)
-        elif scope["type"] == "lifespan":
+        kind = scope["type"]
+        if kind == "lifespan":
             await _lifespan(receive, send)
-        elif scope["type"] == "websocket":
+            return
+        if self._mounts is not None and kind in {"http", "websocket"}:
+            trace_id = await self._mounts.serve(scope, receive, send, path_of(scope))
+            if trace_id is not None:
+                return
+        if kind == "http":
+            await self._http(scope, receive, send)
+        elif kind == "websocket":
             await receive()
             await send({"type": "websocket.close", "code": 1000})
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        began = trio.current_time()
-        method: str = scope["method"]
-        path = _path(scope)
-        headers = headers_of(scope["headers"])
-        trace_id = _trace_id(headers)
-        found = self._routes.find(method, path)
-        step = found.target.step.name if isinstance(found, Match) else None
+        exchange = _Exchange(self, scope, receive, send)
         try:
-            response = await self._answer(scope, receive, path, headers, trace_id, found)
-        except ClientGone:
-            return
-        self._runtime.observers.tell(
-            RequestAnswered(
-                method, path, response.status, trio.current_time() - began, trace_id, step
-            )
-        )
-        start = {
-            "type": "http.response.start",
-            "status": response.status,
-            "headers": [*response.headers, (b"x-trace-id", trace_id.encode())],
-        }
-        await send(start)
-        body = b"" if method == "HEAD" else response.body
-        await send({"type": "http.response.body", "body": body, "more_body": False})
+            await exchange.run()
+        finally:
+            exchange.close()
 
-    async def _answer(
-        self,
-        scope: Scope,
-        receive: Receive,
-        path: str,
-        headers: Any,
-        trace_id: str,
-        found: Match[_Target] | NoMethod | None,
-    ) -> Response:
-        """Find the answer to a request, whatever goes wrong on the way."""
+
+class _Exchange:
+    """One request and its answer."""
+
+    __slots__ = (
+        "_app", "_began", "_body", "_found", "_headers", "_incoming", "_path", "_reason", "_scope",
+        "_sender", "_trace_id",
+    )  # fmt: skip
+
+    def __init__(self, app: _App, scope: Scope, receive: Receive, send: Send) -> None:
+        self._app = app
+        self._scope = scope
+        self._began = trio.current_time()
+        self._headers = headers_of(scope["headers"])
+        self._trace_id = trace_id_of(self._headers)
+        self._path = path_of(scope)
+        self._found = app._routes.find(scope["method"], self._path)
+        self._incoming = Incoming(receive, app._limit)
+        self._body: Body | None = None
+        self._reason: str | None = None
+        extensions = scope.get("extensions")
+        self._sender = Sender(
+            send,
+            self._incoming,
+            seconds=app._client_timeout,
+            head_only=scope["method"] == "HEAD",
+            watched=extensions is not None and WATCHED in extensions,
+        )
+
+    def close(self) -> None:
+        """The request is over: give up its files."""
+        if self._body is not None and self._body.form is not None:
+            self._body.form.close()
+
+    async def run(self) -> None:
+        """Find the answer, whatever goes wrong on the way, and send it."""
+        found = self._found
+        try:
+            if isinstance(found, Match) and isinstance(found.target, _Target):
+                answer = await self._ask(found.target, found.params)
+            else:
+                answer = self._own_answer(found)
+            if isinstance(answer, Streamed):
+                answer = await self._stream(answer, found.target.step)
+                if answer is None:
+                    return
+            self._tell(answer.status)
+            await self._sender.whole(answer, self._added(answer.headers))
+        except (ClientGone, Abandoned):
+            return
+
+    def _own_answer(self, found: Match[_Target | Document] | NoMethod | None) -> Response:
+        """The answer to what no step is asked."""
+        cors = self._app._cors
+        if len(self._scope["headers"]) > _HEADERS:
+            return _TOO_MANY_HEADERS
+        if isinstance(found, Match):
+            assert isinstance(found.target, Document)
+            return found.target.answer(self._app._runtime)
+        options = self._scope["method"] == "OPTIONS"
+        allowed = found.allowed if isinstance(found, NoMethod) else ()
+        if options and cors is not None:
+            sent = cors.preflight(self._headers, allowed)
+            if sent is not None:
+                return Response(204, sent, b"")
+        if options and self._path == "*":
+            return Response(204, [(b"allow", b"DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT")], b"")
         if found is None:
             return error_response(404, {"error": "Not found"})
-        if isinstance(found, NoMethod):
-            allow = (b"allow", ", ".join(found.allowed).encode())
-            if scope["method"] == "OPTIONS":
-                return Response(204, [allow], b"")
-            return error_response(405, {"error": "Method not allowed"}, [allow])
-        target = found.target
+        allow = (b"allow", ", ".join(allowed).encode())
+        if options:
+            return Response(204, [allow], b"")
+        return error_response(405, {"error": "Method not allowed"}, [allow])
+
+    async def _ask(self, target: _Target, params: dict[str, str]) -> Response | Streamed:
+        """Have a step answer."""
+        app, headers, scope, trigger = self._app, self._headers, self._scope, target.trigger
+        if len(scope["headers"]) > _HEADERS:
+            return _TOO_MANY_HEADERS
+        handler = target.step.handler_of("http")
+        reads_itself = handler is not None and handler.wants_http_args
         try:
-            seconds = target.step.triggers[target.trigger].limits.timeout
-            raw = await read_body(receive, headers, self._limit, seconds)
-            empty = Data() if target.step.dialect == 1 else None
-            body = parse_body(raw, headers, empty=empty)
-        except BodyTooLarge:
-            return error_response(413, {"error": "Request body too large", "limit": self._limit})
-        except BodyTooSlow:
-            return error_response(408, {"error": "Request timed out"})
-        except Malformed:
-            return error_response(400, {"error": "Malformed request body"})
-        except Unsupported as error:
-            return error_response(415, {"error": "Unsupported media type", "type": str(error)})
+            body = self._body = await take_body(
+                self._incoming,
+                headers,
+                empty=target.empty,
+                seconds=trigger.limits.timeout,
+                piece_within=app._client_timeout if reads_itself else None,
+                has_length=scope.get("http_version", "1.1")[0] == "1",
+            )
+        except Refusal as refusal:
+            self._reason = str(refusal)
+            return refusal.response
         request = to_request(
             scope,
-            path=path,
-            params=found.params,
+            path=self._path,
+            params=params,
             headers=headers,
             body=body,
-            raw_body=raw,
-            trace_id=trace_id,
+            caller=app._proxies.caller(scope, headers),
+            trace_id=self._trace_id,
         )
         try:
-            result = await self._runtime.request(
-                target.step.name, target.trigger, request, trace_id
+            result = await app._runtime.request(
+                target.step.name,
+                target.index,
+                request,
+                self._trace_id,
+                self._incoming.left if trigger.cancel_on_disconnect else None,
             )
+        except Abandoned:
+            raise
         except MotiaTrioError as error:
-            return _refusal(error, trace_id)
+            return self._refusal(error)
+        if isinstance(result, Streamed):
+            return result
         try:
-            return to_response(result)
+            response = to_response(result)
         except Exception as error:  # noqa: BLE001 - to look at what a handler gave runs its code
-            self._tell_rubbish(target.step, trace_id, error)
-            return _failed(trace_id)
+            self._tell_rubbish(target.step, error)
+            return self._failed()
+        if trigger.response_schema and (schema := trigger.response_schema.get(response.status)):
+            invalid = misfits_of(schema, response, target.step, self._trace_id)
+            if invalid is not None:
+                app._runtime.observers.tell(invalid)
+                if app._strict:
+                    return self._failed()
+        return response
 
-    def _tell_rubbish(self, step: Step, trace_id: str, error: Exception) -> None:
+    async def _stream(self, streamed: Streamed, step: Step) -> Response | None:
+        """Send an answer while it is made. Gives another one if it could not be begun.
+
+        Raises:
+            AnswerCut: it will not be whole.
+        """
+        try:
+            pieces = pieces_of(streamed.head)
+        except Exception as error:  # noqa: BLE001 - to look at what a handler gave runs its code
+            streamed.abandon()
+            self._tell_rubbish(step, error)
+            return self._failed()
+        try:
+            await self._sender.streamed(streamed, pieces, self._added(pieces.headers))
+        except AnswerCut as cut:
+            self._reason = f"cut: {cut}"
+            self._tell(pieces.status)
+            if self._incoming.gone:
+                return None
+            if cut.__cause__ is not None and not isinstance(cut.__cause__, HandlerFailed):
+                self._tell_rubbish(step, cut.__cause__)
+            raise
+        except MotiaTrioError as error:
+            if isinstance(error, (HandlerFailed, StepCrashed, TimedOut, Closed, Overloaded)):
+                return self._refusal(error)
+            self._tell_rubbish(step, error)
+            return self._failed()
+        except Exception as error:  # noqa: BLE001 - what it gave cannot be sent
+            self._tell_rubbish(step, error)
+            return self._failed()
+        self._tell(pieces.status)
+        return None
+
+    def _added(self, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        """The headers that every answer has."""
+        added = [(b"x-trace-id", self._trace_id.encode())]
+        cors = self._app._cors
+        if cors is not None and not any(
+            name == b"access-control-allow-origin" for name, _ in headers
+        ):
+            added += cors.answer(self._headers)
+        return added
+
+    def _tell(self, status: int) -> None:
+        found = self._found
+        step = None
+        if isinstance(found, Match) and isinstance(found.target, _Target):
+            step = found.target.step.name
+        self._app._runtime.observers.tell(
+            RequestAnswered(
+                self._scope["method"],
+                self._path,
+                status,
+                trio.current_time() - self._began,
+                self._trace_id,
+                step,
+                self._reason,
+            )
+        )
+
+    def _tell_rubbish(self, step: Step, error: BaseException) -> None:
         where = step.source
         words = str(error) if isinstance(error, NotAResponse) else ""
         if not isinstance(error, NotAResponse):
             words = f"what the handler returned cannot be sent: {tell_error(error).error}"
-        self._runtime.observers.tell(AskFailed(step.name, where, trace_id, words, where, ""))
+        self._app._runtime.observers.tell(
+            AskFailed(step.name, where, self._trace_id, words, where, "")
+        )
+
+    def _refusal(self, error: MotiaTrioError) -> Response:
+        """The answer to a request that has no result. Source: motia-contract §4."""
+        match error:
+            case Overloaded(retry_after=seconds):
+                after = (b"retry-after", str(math.ceil(seconds)).encode())
+                return error_response(503, {"error": "Overloaded"}, [after])
+            case Closed():
+                return error_response(503, {"error": "Overloaded"}, [(b"retry-after", b"1")])
+            case TimedOut():
+                return error_response(504, {"error": "Timed out", "traceId": self._trace_id})
+            case HandlerFailed() | StepCrashed():
+                return self._unread() or self._failed()
+            case _:
+                raise error
+
+    def _unread(self) -> Response | None:
+        """The answer where a handler failed because it could not read the body."""
+        reader = self._body.reader if self._body is not None else None
+        failure = reader.failure if reader is not None else None
+        if isinstance(failure, ClientGone):
+            raise failure
+        if isinstance(failure, Refusal):
+            self._reason = str(failure)
+            return failure.response
+        return None
+
+    def _failed(self) -> Response:
+        return error_response(500, {"error": "Internal server error", "traceId": self._trace_id})
 
 
-def _refusal(error: MotiaTrioError, trace_id: str) -> Response:
-    """The answer to a request that has no result. Source: motia-contract §4."""
-    match error:
-        case Overloaded(retry_after=seconds):
-            after = (b"retry-after", str(math.ceil(seconds)).encode())
-            return error_response(503, {"error": "Overloaded"}, [after])
-        case Closed():
-            return error_response(503, {"error": "Overloaded"}, [(b"retry-after", b"1")])
-        case TimedOut():
-            return error_response(504, {"error": "Timed out", "traceId": trace_id})
-        case HandlerFailed() | StepCrashed():
-            return _failed(trace_id)
-        case _:
-            raise error
-
-
-def _failed(trace_id: str) -> Response:
-    return error_response(500, {"error": "Internal server error", "traceId": trace_id})
-
-
-def _path(scope: Scope) -> str:
-    """The path as it was sent, below the place where this app is mounted."""
-    raw: bytes | None = scope.get("raw_path")
-    path = raw.partition(b"?")[0].decode("latin-1") if raw else scope["path"]
-    mount: str = scope.get("root_path", "").rstrip("/")
-    if mount and (path == mount or path.startswith(mount + "/")):
-        path = path[len(mount) :]
-    return path or "/"
-
-
-def _trace_id(headers: Any) -> str:
-    """The trace that the caller began, or a new one."""
-    given = dict.get(headers, "traceparent")
-    if given is not None and (found := _TRACEPARENT.fullmatch(given.strip())):
-        return found[1]
-    return new_trace_id()
+_TOO_MANY_HEADERS = error_response(431, {"error": "Too many headers", "limit": _HEADERS})
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

@@ -11,13 +11,14 @@ from pydantic import BaseModel
 
 from motia_trio import codec
 
-__all__ = ["NotAResponse", "Response", "error_response", "to_response"]
+__all__ = ["Head", "NotAResponse", "Response", "error_response", "head_of", "to_response"]
 
 Headers = list[tuple[bytes, bytes]]
 
-# what concerns the bytes on this connection, and is ours and the server's to say
+# what concerns the bytes on this connection, or the trace, and is ours and the server's to say
 _OF_THE_CONNECTION = frozenset({
     b"content-length", b"transfer-encoding", b"connection", b"keep-alive", b"upgrade",
+    b"x-trace-id",
 })  # fmt: skip
 
 
@@ -32,6 +33,14 @@ class Response:
     status: int
     headers: Headers
     body: bytes
+
+
+@frozen
+class Head:
+    """The status and the headers of an answer whose body comes in pieces."""
+
+    status: int
+    headers: Headers
 
 
 def error_response(
@@ -60,6 +69,48 @@ def to_response(result: object) -> Response:
         NotAResponse: it is something else, or a part does not fit.
         NotEncodable: the body has no JSON form.
     """
+    status, body, headers = _parts(result)
+    kind, raw = _encode_body(body)
+    if headers is None and status == HTTPStatus.OK:  # what most answers are
+        length = str(len(raw)).encode()
+        return Response(200, [(b"content-type", kind), (b"content-length", length)], raw)
+    sent = _headers(headers)
+    empty = status in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}
+    if empty:
+        raw = b""
+    names = {name for name, _ in sent}
+    if b"content-type" not in names and not empty:
+        sent.append((b"content-type", kind))
+    sent = [(name, value) for name, value in sent if name not in _OF_THE_CONNECTION]
+    if not empty:
+        sent.append((b"content-length", str(len(raw)).encode()))
+    return Response(int(status), sent, raw)
+
+
+def head_of(result: object) -> Head:
+    """Make the head of a streamed answer of what its handler gave, without the body.
+
+    A ``content-length`` stays: only the handler can know it.
+
+    Raises:
+        NotAResponse: there is no status, or a header does not fit.
+    """
+    status, _, headers = _parts(result)
+    sent = _headers(headers)
+    kept = [
+        (name, value)
+        for name, value in sent
+        if name not in _OF_THE_CONNECTION or name == b"content-length"
+    ]
+    return Head(int(status), kept)
+
+
+def _parts(result: object) -> tuple[int, object, object]:
+    """Status, body and headers of what a handler returned.
+
+    Raises:
+        NotAResponse: it has no status, or one that does not fit.
+    """
     status = body = headers = None
     if isinstance(result, Mapping):
         status = result.get("status")
@@ -77,21 +128,7 @@ def to_response(result: object) -> Response:
         )
     if isinstance(status, bool) or not isinstance(status, int) or not 200 <= status <= 599:
         raise NotAResponse(f"the handler returned status {status!r}; expected 200 to 599")
-    kind, raw = _encode_body(body)
-    if headers is None and status == HTTPStatus.OK:  # what most answers are
-        length = str(len(raw)).encode()
-        return Response(200, [(b"content-type", kind), (b"content-length", length)], raw)
-    sent = _headers(headers)
-    empty = status in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}
-    if empty:
-        raw = b""
-    names = {name for name, _ in sent}
-    if b"content-type" not in names and not empty:
-        sent.append((b"content-type", kind))
-    sent = [(name, value) for name, value in sent if name not in _OF_THE_CONNECTION]
-    if not empty:
-        sent.append((b"content-length", str(len(raw)).encode()))
-    return Response(int(status), sent, raw)
+    return status, body, headers
 
 
 def _encode_body(body: object) -> tuple[bytes, bytes]:

@@ -18,17 +18,24 @@ from motia_trio.events import (
     ActorQuarantined,
     ActorRecovered,
     ActorStarted,
+    AnswerDropped,
     AppWarned,
     AskFailed,
     AttemptFailed,
     DeadLettered,
     Event,
     HandlerOverdue,
+    MountRaised,
     Refused,
+    RequestAbandoned,
     RequestAnswered,
+    ResponseInvalid,
     StepLogged,
+    StepSkipped,
     StoreFailed,
     StoreRecovered,
+    TickFailed,
+    TickSkipped,
     TopicUnheard,
     TopicUnlisted,
     TransactionRepeated,
@@ -80,14 +87,43 @@ def _tell(event: Event) -> tuple[int, str, dict[str, Any]]:
         case RequestAnswered():
             level = logging.WARNING if event.status == 503 else logging.INFO
             message = f"{event.method} {event.path} {event.status}"
-            return level, message, {"ms": round(event.seconds * 1000, 1)}
+            fields: dict[str, Any] = {"ms": round(event.seconds * 1000, 1)}
+            if event.reason is not None:
+                fields["reason"] = event.reason
+            return level, message, fields
+        case ResponseInvalid():
+            misfits = [_plain(misfit) for misfit in event.misfits]
+            fields = {"file": event.source, "details": misfits}
+            return logging.ERROR, f"the answer {event.status} does not fit its schema", fields
+        case MountRaised():
+            fields = {"error": event.error, "where": event.where}
+            if event.traceback:
+                fields["traceback"] = event.traceback
+            return logging.ERROR, f"the app mounted at {event.path} failed", fields
         case Refused():
             return logging.DEBUG, f"request refused: the step {event.reason}", {}
         case AskFailed():
-            fields: dict[str, Any] = {"error": event.error, "where": event.where}
+            fields = {"error": event.error, "where": event.where}
             if event.traceback:
                 fields["traceback"] = event.traceback
             return logging.ERROR, "request failed", fields
+        case RequestAbandoned():
+            return logging.INFO, "the client left: handler cancelled", {}
+        case TickFailed():
+            fields = {"error": event.error, "where": event.where, "traceback": event.traceback}
+            return logging.ERROR, f"run of {event.expression!r} failed", fields
+        case TickSkipped():
+            times = "1 run" if event.skipped == 1 else f"{event.skipped} runs"
+            fields = {"skipped": event.skipped, "file": event.source}
+            return logging.WARNING, f"{times} of {event.expression!r} skipped: {event.reason}", fields
+        case StepSkipped():
+            return logging.DEBUG, f"not run: the condition of its {event.kind} trigger", {}
+        case AnswerDropped():
+            return (
+                logging.WARNING,
+                "answered when nobody waited for it any more: the answer is dropped",
+                {"message_id": event.message_id, "dropped": event.dropped},
+            )
         case AttemptFailed():
             return _tell_attempt(event)
         case DeadLettered():
@@ -112,6 +148,8 @@ def _tell(event: Event) -> tuple[int, str, dict[str, Any]]:
             fields = {"error": event.error}
             if event.message_id:
                 fields["message_id"] = event.message_id
+            elif event.step:
+                return logging.ERROR, "the store could not keep what its schedule did", fields
             return logging.ERROR, f"the store could not keep {what}; trying again", fields
         case StoreRecovered():
             return (

@@ -1,18 +1,36 @@
 """What a step is: its one model, the dialects it may be written in, and the builders."""
 
-from motia_trio.steps.builders import StepDefinition, cron, http, queue, state, step, stream
+from motia_trio.steps.builders import (
+    MultiTriggerStepBuilder,
+    StepDefinition,
+    cron,
+    http,
+    multi_trigger_step,
+    queue,
+    state,
+    step,
+    stream,
+)
 from motia_trio.steps.dialects import parse_step
-from motia_trio.steps.handlers import Handler, inspect_handler
+from motia_trio.steps.handlers import Handler, inspect_handler, inspect_middleware
 from motia_trio.steps.model import (
     CronTrigger,
     HttpTrigger,
     Limits,
     Publication,
+    QueryDoc,
     QueueTrigger,
     StateTrigger,
     Step,
     StreamTrigger,
     Trigger,
+)
+from motia_trio.steps.schedules import Schedule, ScheduleInvalid, parse_schedule
+from motia_trio.steps.schemas import (
+    Schema,
+    SchemaInvalid,
+    compile_schema,
+    schema_to_json_schema,
 )
 
 __all__ = [
@@ -20,18 +38,29 @@ __all__ = [
     "Handler",
     "HttpTrigger",
     "Limits",
+    "MultiTriggerStepBuilder",
     "Publication",
+    "QueryDoc",
     "QueueTrigger",
+    "Schedule",
+    "ScheduleInvalid",
+    "Schema",
+    "SchemaInvalid",
     "StateTrigger",
     "Step",
     "StepDefinition",
     "StreamTrigger",
     "Trigger",
+    "compile_schema",
     "cron",
     "http",
     "inspect_handler",
+    "inspect_middleware",
+    "multi_trigger_step",
+    "parse_schedule",
     "parse_step",
     "queue",
+    "schema_to_json_schema",
     "state",
     "step",
     "stream",

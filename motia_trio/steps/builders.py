@@ -18,7 +18,17 @@ if TYPE_CHECKING:
 
     from motia_trio.steps.model import Step
 
-__all__ = ["StepDefinition", "cron", "http", "queue", "state", "step", "stream"]
+__all__ = [
+    "MultiTriggerStepBuilder",
+    "StepDefinition",
+    "cron",
+    "http",
+    "multi_trigger_step",
+    "queue",
+    "state",
+    "step",
+    "stream",
+]
 
 RawAny = RawHttp | RawQueue | RawCron | RawState | RawStream
 
@@ -46,6 +56,7 @@ def http(
     query_params: Any = None,
     middleware: Sequence[Callable[..., Any]] | None = None,
     condition: Callable[..., Any] | None = None,
+    cancel_on_disconnect: bool | None = None,
     config: Mapping[str, Any] | None = None,
 ) -> RawHttp:
     """Run the step for an HTTP request: ``http("GET", "/users/:id")``."""
@@ -60,6 +71,7 @@ def http(
         query_params=query_params,
         middleware=middleware,
         condition=condition,
+        cancel_on_disconnect=cancel_on_disconnect,
         config=config,
     )
     return made
@@ -190,6 +202,66 @@ def step(
         return _define({"name": name, "triggers": list(args), **given}, function, lifespan)
 
     return decorate
+
+
+class MultiTriggerStepBuilder:
+    """Gathers a handler for each kind of trigger. Made by :func:`multi_trigger_step`."""
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self.config = config
+        self._handlers: dict[str, Callable[..., Any]] = {}
+
+    def on_http(self, handler: Callable[..., Any]) -> MultiTriggerStepBuilder:
+        """Have requests handled by ``handler(req, ctx)``."""
+        return self._on("http", handler)
+
+    on_api = on_http
+
+    def on_queue(self, handler: Callable[..., Any]) -> MultiTriggerStepBuilder:
+        """Have messages handled by ``handler(input, ctx)``."""
+        return self._on("queue", handler)
+
+    def on_cron(self, handler: Callable[..., Any]) -> MultiTriggerStepBuilder:
+        """Have the times of a schedule handled by ``handler(ctx)``, or ``handler(None, ctx)``."""
+        return self._on("cron", handler)
+
+    def on_state(self, handler: Callable[..., Any]) -> MultiTriggerStepBuilder:
+        """Have changes of the state handled by ``handler(input, ctx)``."""
+        return self._on("state", handler)
+
+    def on_stream(self, handler: Callable[..., Any]) -> MultiTriggerStepBuilder:
+        """Have changes of streams handled by ``handler(input, ctx)``."""
+        return self._on("stream", handler)
+
+    def _on(self, kind: str, handler: Callable[..., Any]) -> MultiTriggerStepBuilder:
+        self._handlers[kind] = handler
+        return self
+
+    def handlers(self, handlers: Mapping[str, Callable[..., Any]] | None = None) -> StepDefinition:
+        """Make the step, with these handlers over those that were given before.
+
+        Raises:
+            LoadFailed: something in the config is wrong, or a trigger has no handler.
+        """
+        by_kind = {**self._handlers, **(handlers or {})}
+        place = _place(next(iter(by_kind.values()))) if by_kind else "multi_trigger_step()"
+        model = parse_step(self.config, None, source=place, handlers=by_kind)
+
+        def dispatch(input: Any, ctx: Any) -> Any:
+            """Call the handler for what started this invocation."""
+            handler = model.handlers[ctx.trigger.type]
+            return handler.function(*handler.arguments(input, ctx))
+
+        return StepDefinition(model, dispatch)
+
+
+def multi_trigger_step(config: Mapping[str, Any]) -> MultiTriggerStepBuilder:
+    """Begin a step with a handler for each kind of its triggers.
+
+    ``multi_trigger_step(config).on_http(create).on_cron(clean_up).handlers()``, or
+    ``multi_trigger_step(config).handlers({"http": create, "cron": clean_up})``. Source: Motia 1.0.
+    """
+    return MultiTriggerStepBuilder(config)
 
 
 def _define(

@@ -6,14 +6,14 @@ that motia-contract §4 and §5 keep for the first dialect.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
 from motia_trio.errors import LoadFailed, Problem, nearest
 from motia_trio.policies import RetryPolicy
-from motia_trio.steps.handlers import Handler, inspect_handler
+from motia_trio.steps.handlers import Handler, inspect_handler, inspect_middleware
 from motia_trio.steps.model import (
     CronTrigger,
     Dialect,
@@ -41,12 +41,15 @@ from motia_trio.steps.raw import (
     RawTopic,
     RawTriggerConfig,
 )
+from motia_trio.steps.schedules import ScheduleInvalid, parse_schedule
+from motia_trio.steps.trigger_schemas import TriggerSchemas
 
 __all__ = ["parse_step"]
 
 # motia-contract §8: 30 s for http, 900 s for everything else; attempts at once by kind
 TIMEOUTS = {"http": 30.0, "queue": 900.0, "cron": 900.0, "state": 900.0, "stream": 900.0}
 CONCURRENCY = {"http": 100, "queue": 10, "cron": 1, "state": 10, "stream": 10}
+_ALIASES = {"api": "http", "event": "queue"}
 # groups of a fifo queue that are worked on at once; within a group it is always one message
 FIFO_GROUPS = 100
 
@@ -59,8 +62,12 @@ def parse_step(
     *,
     source: str,
     lifespan: Any = None,
+    handlers: Mapping[str, object] | None = None,
 ) -> Step:
     """Make a step of a config and a handler. ``source`` names the file in every error.
+
+    ``handlers`` are those of one kind of trigger each (``http queue cron state stream``), which
+    ``handler`` is not called for.
 
     Raises:
         LoadFailed: with every problem of this config, not the first alone.
@@ -77,22 +84,36 @@ def parse_step(
     problems: list[Problem] = []
     bound: Handler | None = None
     triggers: list[Trigger] = []
+    schemas = TriggerSchemas()
     try:
         raw_triggers = [*_first_dialect(raw), *raw.triggers]
     except ValueError as error:
         problems.append(Problem(source, str(error)))
         raw_triggers = raw.triggers
-    for raw_trigger in raw_triggers:
+    spread = len(raw_triggers) - len(raw.triggers)
+    for index, raw_trigger in enumerate(raw_triggers):
+        trigger = f"triggers[{index - spread}]"
+        at = "" if index < spread else f"{trigger}."
         try:
-            triggers.append(_trigger(raw_trigger, raw.infrastructure))
-        except ValueError as error:
+            triggers.append(_trigger(raw_trigger, raw.infrastructure, schemas, at))
+        except ScheduleInvalid as error:
+            problems += [
+                Problem(source, f"{'cron' if index < spread else f'{trigger}.{name}'}: {words}")
+                for name, words in error.wrong.items()
+            ]
+        except (ValueError, TypeError) as error:
             problems.append(Problem(source, str(error)))
+    problems += [Problem(source, what) for what in schemas.wrong]
+    by_kind, wrong = _by_kind(handlers or {}, triggers)
+    problems += [Problem(source, what) for what in wrong]
     if handler is not None:
+        # motia-contract §3: what a cron handler takes alone is the context, whatever it is called
+        only_cron = bool(triggers) and all(trigger.kind == "cron" for trigger in triggers)
         try:
-            bound = inspect_handler(handler)
+            bound = inspect_handler(handler, lone="ctx" if only_cron else "input")
         except TypeError as error:
             problems.append(Problem(source, str(error)))
-    elif triggers:
+    elif triggers and not handlers:
         problems.append(
             Problem(source, f"step {raw.name!r} has triggers but no handler; define handler()")
         )
@@ -114,10 +135,36 @@ def parse_step(
         placement=_placement(raw),
         transactional=raw.delivery == "transactional",
         lifespan=lifespan,
+        handlers=by_kind,
         virtual_publications=tuple(map(_publication, [*raw.virtual_emits, *raw.virtual_enqueues])),
         virtual_subscriptions=tuple(raw.virtual_subscribes),
         warnings=tuple(_unknown_keys(raw, "")),
     )
+
+
+def _by_kind(
+    handlers: Mapping[str, object], triggers: Sequence[Trigger]
+) -> tuple[dict[str, Handler], list[str]]:
+    """The handlers by kind of trigger, and what is wrong with them."""
+    found: dict[str, Handler] = {}
+    wrong: list[str] = []
+    for name, function in handlers.items():
+        kind = _ALIASES.get(name, name)
+        if kind not in TIMEOUTS:
+            wrong.append(f"handlers[{name!r}]: no trigger is of this type: {', '.join(TIMEOUTS)}")
+            continue
+        lone: Literal["ctx", "input"] = "ctx" if kind == "cron" else "input"
+        try:
+            found[kind] = inspect_handler(function, lone=lone)
+        except TypeError as error:
+            wrong.append(f"handlers[{name!r}]: {error}")
+    lacking = {trigger.kind: None for trigger in triggers if trigger.kind not in found}
+    if handlers and lacking and not wrong:
+        kinds = ", ".join(lacking)
+        wrong.append(
+            f"there is no handler for triggers of type {kinds}; there are: {', '.join(found)}"
+        )
+    return found, wrong
 
 
 def _first_dialect(raw: RawStep) -> Iterator[AnyRawTrigger]:
@@ -135,6 +182,7 @@ def _first_dialect(raw: RawStep) -> Iterator[AnyRawTrigger]:
             response_schema=raw.response_schema,
             middleware=raw.middleware,
             condition=raw.condition,
+            cancel_on_disconnect=raw.cancel_on_disconnect,
         )
     if raw.type in {"event", "queue"} and not raw.subscribes and not raw.triggers:
         raise ValueError(f"step {raw.name!r} of type {raw.type!r} needs subscribes: [topic, …]")
@@ -159,26 +207,42 @@ def _dialect(raw: RawStep) -> Dialect:
     return 3 if third else 2
 
 
-def _trigger(raw: AnyRawTrigger, step: RawInfrastructure) -> Trigger:
+def _trigger(
+    raw: AnyRawTrigger, step: RawInfrastructure, schemas: TriggerSchemas, at: str
+) -> Trigger:
     limits = _limits(raw, step)
+    condition = None
+    if raw.condition is not None:
+        condition = inspect_handler(raw.condition, what="condition")
     if isinstance(raw, RawHttp):
+        query, docs = schemas.query(raw.query_params, f"{at}queryParams")
         return HttpTrigger(
             path=raw.path,
             method=raw.method,
             limits=limits,
-            body_schema=raw.body_schema,
-            query_params=raw.query_params,
-            response_schema=_by_status(raw.response_schema),
-            middleware=tuple(raw.middleware),
-            condition=raw.condition,
+            body_schema=schemas.schema(raw.body_schema, f"{at}bodySchema"),
+            query_params=query,
+            query_docs=docs,
+            response_schema=schemas.by_status(raw.response_schema, f"{at}responseSchema"),
+            middleware=tuple(map(inspect_middleware, raw.middleware)),
+            condition=condition,
+            cancel_on_disconnect=raw.cancel_on_disconnect,
         )
     if isinstance(raw, RawQueue):
-        return QueueTrigger(raw.topic, limits, raw.input, raw.condition)
+        input_schema = schemas.schema(raw.input, f"{at}input")
+        return QueueTrigger(raw.topic, limits, input_schema, condition)
     if isinstance(raw, RawCron):
-        return CronTrigger(raw.expression, limits, raw.timezone, raw.catch_up, raw.condition)
+        schedule = parse_schedule(raw.expression, raw.timezone)
+        return CronTrigger(
+            raw.expression, limits, schedule, raw.timezone, raw.catch_up, condition
+        )
     if isinstance(raw, RawState):
-        return StateTrigger(limits, raw.group_id or raw.scope, raw.key, raw.condition)
-    return StreamTrigger(raw.stream_name, limits, raw.group_id, raw.item_id, raw.condition)
+        return StateTrigger(limits, raw.group_id or raw.scope, raw.key, condition)
+    if raw.stream_name.startswith("("):
+        raise ValueError(
+            f"stream_name: {raw.stream_name!r}: names that begin with '(' are not for streams"
+        )
+    return StreamTrigger(raw.stream_name, limits, raw.group_id, raw.item_id, condition)
 
 
 def _limits(raw: AnyRawTrigger, step: RawInfrastructure) -> Limits:
@@ -199,6 +263,7 @@ def _limits(raw: AnyRawTrigger, step: RawInfrastructure) -> Limits:
     fifo = kind == "queue" and _first(*(q.type for q in queues)) == "fifo"
     return Limits(
         timeout=min(bounds) if bounds else TIMEOUTS[kind],
+        timeout_given=bool(bounds),
         concurrency=_first(*(q.concurrency for q in queues))
         or (FIFO_GROUPS if fifo else CONCURRENCY[kind]),
         retry=RetryPolicy(
@@ -220,20 +285,6 @@ def _placement(raw: RawStep) -> Placement | None:
     of_triggers = (t.infrastructure.handler.placement for t in raw.triggers)
     placement: Placement | None = _first(*of_triggers, raw.infrastructure.handler.placement)
     return placement
-
-
-def _by_status(schema: Any) -> dict[int, Any]:
-    """Response schemas by status; the keys are written as int and as str."""
-    if schema is None:
-        return {}
-    if not isinstance(schema, Mapping):
-        raise ValueError(f"responseSchema: {schema!r}: expected a dict of status to schema")
-    try:
-        return {int(status): item for status, item in schema.items()}
-    except (TypeError, ValueError, OverflowError):
-        raise ValueError(
-            f"responseSchema: {list(schema)!r}: expected statuses such as 200 or '200' as keys"
-        ) from None
 
 
 def _publication(raw: RawTopic) -> Publication:

@@ -1,17 +1,17 @@
-"""How a handler is called, decided once at load from its signature."""
+"""How a handler, a condition or a middleware is called, decided once at load by its signature."""
 
 from __future__ import annotations
 
 import functools
 import inspect
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_origin
 
 from attrs import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Handler", "inspect_handler"]
+__all__ = ["Handler", "inspect_handler", "inspect_middleware"]
 
 _CONTEXT_NAMES = frozenset({"ctx", "context", "_ctx", "_context"})
 
@@ -25,6 +25,8 @@ class Handler:
     function: Callable[..., Any]
     shape: Shape
     is_async: bool
+    #: whether its input is annotated ``MotiaHttpArgs``: it wants to write its answer itself
+    wants_http_args: bool = False
 
     def arguments(self, input: object, ctx: object) -> tuple[object, ...]:
         """The positional arguments to call :attr:`function` with."""
@@ -35,18 +37,25 @@ class Handler:
         return (ctx,) if self.shape == "ctx" else ()
 
 
-def inspect_handler(function: object) -> Handler:
+def inspect_handler(
+    function: object, *, what: str = "handler", lone: Literal["input", "ctx"] = "input"
+) -> Handler:
     """Decide how to call a handler: ``(input, ctx)``, ``(input)``, ``(ctx)`` or ``()``.
 
-    A lone parameter is the input, unless its name says that it is the context.
+    A lone parameter is what ``lone`` says, unless its name says that it is the context. ``what``
+    names the function in errors: a condition is called in the same ways.
 
     Raises:
         TypeError: it is not callable, or asks for arguments that no handler gets.
     """
     if not callable(function):
-        raise TypeError(f"handler must be a function, not a {type(function).__qualname__}")
+        raise TypeError(f"{what} must be a function, not a {type(function).__qualname__}")
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        raise TypeError("handler has a yield, so that calling it runs nothing; use return")
+        raise TypeError(
+            f"{what} has a yield, so that calling it runs nothing; use return"
+            + (' (a body that is streamed is returned: {"status": 200, "body": rows()})'
+               if what == "handler" else "")
+        )  # fmt: skip
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):  # some builtins tell nothing; the usual form is the best guess
@@ -60,16 +69,51 @@ def inspect_handler(function: object) -> Handler:
     keyword_only = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name in required]
     if len(required) > 2 or keyword_only:
         raise TypeError(
-            f"handler{inspect.signature(function)} asks for {', '.join(required)}; "
-            "a handler is called as handler(input, ctx), handler(input), handler(ctx) or handler()"
+            f"{what}{inspect.signature(function)} asks for {', '.join(required)}; "
+            f"a {what} is called as {what}(input, ctx), {what}(input), {what}(ctx) or {what}()"
         )
     if len(positional) >= 2 or any(p.kind is p.VAR_POSITIONAL for p in parameters):
         shape: Shape = "both"
     elif len(positional) == 1:
-        shape = "ctx" if positional[0].name in _CONTEXT_NAMES else "input"
+        shape = "ctx" if positional[0].name in _CONTEXT_NAMES else lone
     else:
         shape = "none"
-    return Handler(function, shape, is_async=_is_async(function))
+    wants = shape in {"both", "input"} and bool(positional) and _wants_http_args(positional[0])
+    return Handler(function, shape, is_async=_is_async(function), wants_http_args=wants)
+
+
+def inspect_middleware(function: object) -> Handler:
+    """Decide how to call a middleware: ``(req, ctx, next)``, async or not.
+
+    Raises:
+        TypeError: it is not callable, or cannot be called so.
+    """
+    name = getattr(function, "__name__", type(function).__qualname__)
+    if not callable(function):
+        raise TypeError(f"a middleware must be a function, not {function!r:.80}")
+    try:
+        inspect.signature(function).bind(None, None, None)
+    except TypeError:
+        raise TypeError(
+            f"middleware {name}{inspect.signature(function)} cannot be called as "
+            f"{name}(req, ctx, next)"
+        ) from None
+    except ValueError:  # some builtins tell nothing
+        pass
+    return Handler(function, "both", is_async=_is_async(function))
+
+
+def _wants_http_args(parameter: inspect.Parameter) -> bool:
+    """Whether a parameter is annotated ``MotiaHttpArgs``, be it as text, or with its body's type.
+
+    Source: handlers of Motia 1.0 ask for the writer of the answer by this annotation alone.
+    """
+    given = parameter.annotation
+    if isinstance(given, str):
+        return given.partition("[")[0].rpartition(".")[2].strip() == "MotiaHttpArgs"
+    given = get_origin(given) or given
+    metadata = getattr(given, "__pydantic_generic_metadata__", None) or {}
+    return getattr(metadata.get("origin") or given, "__name__", "") == "MotiaHttpArgs"
 
 
 def _is_async(function: Callable[..., Any]) -> bool:

@@ -9,9 +9,11 @@ from attrs import evolve, field, frozen
 from motia_trio.policies import RetryPolicy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from motia_trio.steps.handlers import Handler
+    from motia_trio.steps.schedules import Schedule
+    from motia_trio.steps.schemas import Schema
 
 __all__ = [
     "CronTrigger",
@@ -20,6 +22,7 @@ __all__ = [
     "Limits",
     "Placement",
     "Publication",
+    "QueryDoc",
     "QueueTrigger",
     "StateTrigger",
     "Step",
@@ -36,7 +39,7 @@ class Limits:
     """The bounds of one trigger's attempts. Seconds; ``concurrency`` counts attempts at once.
 
     ``timeout`` is the bound on one attempt: the shorter of the handler's timeout and the queue's
-    visibility timeout, where both are given.
+    visibility timeout, where both are given. ``timeout_given``: by the config, and not by default.
     """
 
     timeout: float
@@ -44,20 +47,36 @@ class Limits:
     retry: RetryPolicy = RetryPolicy()
     fifo: bool = False
     delay: float = 0.0
+    timeout_given: bool = field(default=True, eq=False)
+
+
+@frozen
+class QueryDoc:
+    """What a config says of a query parameter, for documents: it is not checked."""
+
+    name: str
+    description: str = ""
 
 
 @frozen
 class HttpTrigger:
-    """Runs the step for an HTTP request."""
+    """Runs the step for an HTTP request.
+
+    ``query_params`` is checked; ``query_docs`` is what stands in its place where a config only
+    describes the parameters. ``response_schema`` is by status.
+    ``cancel_on_disconnect``: a handler whose client has left is cancelled, instead of running on.
+    """
 
     path: str
     method: str
     limits: Limits
-    body_schema: Any = None
-    query_params: Any = None
-    response_schema: Mapping[int, Any] = field(factory=dict)
-    middleware: Sequence[Any] = ()
-    condition: Callable[..., Any] | None = None
+    body_schema: Schema | None = None
+    query_params: Schema | None = None
+    query_docs: tuple[QueryDoc, ...] = ()
+    response_schema: Mapping[int, Schema] = field(factory=dict)
+    middleware: tuple[Handler, ...] = ()
+    condition: Handler | None = None
+    cancel_on_disconnect: bool = False
     kind: Literal["http"] = "http"
 
 
@@ -67,20 +86,24 @@ class QueueTrigger:
 
     topic: str
     limits: Limits
-    input_schema: Any = None
-    condition: Callable[..., Any] | None = None
+    input_schema: Schema | None = None
+    condition: Handler | None = None
     kind: Literal["queue"] = "queue"
 
 
 @frozen
 class CronTrigger:
-    """Runs the step at the times of a cron expression."""
+    """Runs the step at the times of a cron expression.
+
+    ``catch_up``: what was missed while the process was down is made up for by one run.
+    """
 
     expression: str
     limits: Limits
+    schedule: Schedule
     timezone: str = "UTC"
     catch_up: bool = False
-    condition: Callable[..., Any] | None = None
+    condition: Handler | None = None
     kind: Literal["cron"] = "cron"
 
 
@@ -91,7 +114,7 @@ class StateTrigger:
     limits: Limits
     group_id: str | None = None
     key: str | None = None
-    condition: Callable[..., Any] | None = None
+    condition: Handler | None = None
     kind: Literal["state"] = "state"
 
 
@@ -103,7 +126,7 @@ class StreamTrigger:
     limits: Limits
     group_id: str | None = None
     item_id: str | None = None
-    condition: Callable[..., Any] | None = None
+    condition: Handler | None = None
     kind: Literal["stream"] = "stream"
 
 
@@ -126,7 +149,7 @@ class Step:
     ``source`` is the file it came from, as people should see it, or the place of a step that is
     an object. A step without triggers (``noop``) is drawn and never run; it may lack a handler.
     ``transactional``: what its handler does through ``ctx`` is kept as one, with the
-    acknowledgement.
+    acknowledgement. ``handlers`` are those of one kind of trigger; ``handler`` is for the others.
     """
 
     name: str
@@ -140,6 +163,7 @@ class Step:
     placement: Placement | None = None
     transactional: bool = False
     lifespan: Callable[..., Any] | None = field(default=None, repr=False)
+    handlers: Mapping[str, Handler] = field(factory=dict)
     virtual_publications: tuple[Publication, ...] = ()
     virtual_subscriptions: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -148,6 +172,27 @@ class Step:
     def topics(self) -> tuple[str, ...]:
         """The topics that its config lists for publishing."""
         return tuple(publication.topic for publication in self.publications)
+
+    def handler_of(self, kind: str) -> Handler | None:
+        """The handler for one kind of trigger."""
+        return self.handlers.get(kind, self.handler)
+
+    @property
+    def runs(self) -> bool:
+        """Whether there is anything to run: a step that is only drawn has no trigger or handler."""
+        return bool(self.triggers) and (self.handler is not None or bool(self.handlers))
+
+    def bounded(self, seconds: float) -> Step:
+        """Give the same step, with a time for the requests that its config gives none."""
+        return evolve(
+            self,
+            triggers=tuple(
+                evolve(trigger, limits=evolve(trigger.limits, timeout=seconds))
+                if isinstance(trigger, HttpTrigger) and not trigger.limits.timeout_given
+                else trigger
+                for trigger in self.triggers
+            ),
+        )
 
     def placed_at(self, source: str) -> Step:
         """Give the same step with another ``source``."""

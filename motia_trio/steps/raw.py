@@ -156,6 +156,7 @@ class RawHttp(RawTriggerBase):
     query_params: Any = None
     response_schema: Any = None
     middleware: Annotated[list[Any], BeforeValidator(_listed)] = []
+    cancel_on_disconnect: bool = False
 
 
 class RawQueue(RawTriggerBase):
@@ -247,7 +248,7 @@ class RawStep(Raw):
     # keys of a first-dialect step that belong to its one trigger
     FIRST_DIALECT: ClassVar[frozenset[str]] = frozenset({
         "path", "method", "body_schema", "query_params", "response_schema", "middleware",
-        "subscribes", "input", "cron", "condition",
+        "cancel_on_disconnect", "subscribes", "input", "cron", "condition",
     })  # fmt: skip
 
     name: Name
@@ -270,6 +271,7 @@ class RawStep(Raw):
     query_params: Any = None
     response_schema: Any = None
     middleware: Annotated[list[Any], BeforeValidator(_listed)] = []
+    cancel_on_disconnect: bool = False
     subscribes: Names = []
     input: Any = None
     cron: str | None = None

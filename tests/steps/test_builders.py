@@ -87,6 +87,9 @@ def test_helpers_make_triggers_with_all_they_may_say() -> None:
     def condition(input: Any, ctx: Any) -> bool:
         return True
 
+    async def around(req: Any, ctx: Any, following: Any) -> Any:
+        return await following()
+
     made = step(
         http(
             "get",
@@ -94,8 +97,9 @@ def test_helpers_make_triggers_with_all_they_may_say() -> None:
             body_schema=dict,
             response_schema={"200": str},
             query_params=[{"name": "q"}],
-            middleware=[condition],
+            middleware=[around],
             condition=condition,
+            cancel_on_disconnect=True,
             config={"timeout": 2},
         ),
         queue("t", input=int, condition=condition, infrastructure={"queue": {"type": "fifo"}}),
@@ -107,13 +111,13 @@ def test_helpers_make_triggers_with_all_they_may_say() -> None:
     first, second, third, fourth, fifth = triggers
     assert (first.kind, first.method, first.path) == ("http", "GET", "/a")
     assert (first.body_schema, first.response_schema) == (dict, {200: str})
-    assert (first.query_params, first.middleware) == ([{"name": "q"}], (condition,))
-    assert first.limits.timeout == 2
+    assert [each.function for each in first.middleware] == [around]
+    assert (first.limits.timeout, first.cancel_on_disconnect) == (2, True)
     assert (second.kind, second.input_schema, second.limits.fifo) == ("queue", int, True)
     assert (third.kind, third.timezone, third.catch_up) == ("cron", "Europe/Berlin", True)
     assert (fourth.kind, fourth.group_id, fourth.key) == ("state", "g", "k")
     assert (fifth.kind, fifth.stream_name, fifth.item_id) == ("stream", "s", "i")
-    assert all(trigger.condition is condition for trigger in made.step.triggers)
+    assert all(trigger.condition.function is condition for trigger in triggers)
     assert made.step.warnings == ()
 
 

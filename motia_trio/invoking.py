@@ -1,0 +1,292 @@
+"""One invocation: what a trigger puts around the handler, and the handler, each where it belongs.
+
+For a request: middleware, then the schemas, then the condition, then the handler. For a message:
+its schema, then the condition. For the rest: the condition.
+"""
+
+from __future__ import annotations
+
+import inspect
+from math import inf
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any
+
+import trio
+from attrs import frozen
+
+from motia_trio import codec
+from motia_trio.actors import drive, in_thread
+from motia_trio.data import wrap
+from motia_trio.errors import DoesNotFit, MalformedJson
+from motia_trio.steps import HttpTrigger, QueueTrigger
+from motia_trio.streamed import MotiaHttpArgs, MotiaHttpResponse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from motia_trio.actors import Hand
+    from motia_trio.context import Context
+    from motia_trio.data import Request
+    from motia_trio.steps import Handler, Step, Trigger
+    from motia_trio.steps.schemas import Schema
+    from motia_trio.streamed import Streamed
+
+__all__ = ["SKIPPED", "Invoker", "Unfit", "Work"]
+
+#: what an invocation gives whose condition was not met
+SKIPPED: Any = object()
+
+
+@frozen
+class Unfit:
+    """What an invocation gives whose input does not fit its schema."""
+
+    reason: str
+
+
+@frozen
+class Work:
+    """What is to be handled: the input, and how it came.
+
+    ``raw`` is a message's payload. ``triggers`` are the indexes of the triggers that it may be for;
+    the first one whose schema and condition it meets has it.
+    """
+
+    triggers: Sequence[int]
+    input: Any = None
+    raw: bytes | None = None
+
+
+class Invoker:
+    """Runs the handlers of one step, in threads of its own where they are not async."""
+
+    def __init__(self, step: Step, middleware: Sequence[Handler], threads: int) -> None:
+        self._step = step
+        self._plans = [_Plan.of(step, trigger, middleware) for trigger in step.triggers]
+        # threads of its own: a step whose threads hang does not take the others' threads
+        self._limiter = trio.CapacityLimiter(threads)
+        # what a thread waits for must not wait for a place among the threads
+        self._unlimited = trio.CapacityLimiter(inf)
+
+    def in_thread(self, trigger: int) -> bool:
+        """Whether a trigger's handler runs in a thread, which cannot be stopped."""
+        return not self._plans[trigger].handler.is_async
+
+    async def invoke(
+        self,
+        hand: Hand,
+        work: Work,
+        ctx: Context,
+        begin: Callable[[Any], Streamed],
+        chosen: Callable[[int], None],
+    ) -> Any:
+        """Give what the handler returns, or :data:`SKIPPED`, or :class:`Unfit`.
+
+        ``begin`` is called when the handler begins to write its answer itself, ``chosen`` with the
+        index of the trigger, where it is not the first.
+        """
+        first = work.triggers[0]
+        plan = self._plans[first]
+        if isinstance(plan.trigger, HttpTrigger):
+            if plan.is_plain:
+                return await self.call(hand, plan.handler, (work.input, ctx), ctx)
+            return await _Exchange(self, hand, plan, ctx, begin).answer(0, work.input)
+        unfit: Unfit | None = None
+        for index in work.triggers:
+            plan = self._plans[index]
+            if index != first:
+                chosen(index)
+            if work.raw is not None:
+                try:
+                    ctx.input = plan.read(work.raw)
+                except DoesNotFit as error:
+                    unfit = unfit or Unfit(f"its input does not fit the schema: {error}")
+                    continue
+                except MalformedJson as error:
+                    return Unfit(f"could not be worked off: MalformedJson: {error}")
+            if await self.meets(hand, plan, ctx.input, ctx):
+                return await self.call(hand, plan.handler, (ctx.input, ctx), ctx)
+        return unfit or SKIPPED
+
+    async def meets(
+        self, hand: Hand, plan: _Plan, input: object, ctx: Context, *, nested: bool = False
+    ) -> bool:
+        """Tell whether the trigger's condition is met. What it raises says that it was that."""
+        condition = plan.trigger.condition
+        if condition is None:
+            return True
+        try:
+            return bool(await self.call(hand, condition, (input, ctx), ctx, nested=nested))
+        except Exception as error:
+            error.add_note(f"raised by the condition of its {plan.trigger.kind} trigger")
+            raise
+
+    async def call(
+        self,
+        hand: Hand,
+        handler: Handler,
+        given: tuple[Any, Any],
+        ctx: Context,
+        *,
+        nested: bool = False,
+    ) -> Any:
+        """Call a function as it wants to be called, and give what it returns in the end."""
+        return await self.run(hand, handler, handler.arguments(*given), ctx, nested=nested)
+
+    async def run(
+        self,
+        hand: Hand,
+        handler: Handler,
+        arguments: Sequence[Any],
+        ctx: Context,
+        *,
+        nested: bool = False,
+    ) -> Any:
+        """Run a function where it belongs, and give what it returns in the end.
+
+        ``nested``: a thread of this invocation waits for it.
+        """
+        if handler.is_async:
+            result = handler.function(*arguments)
+        else:
+            hand.arm()
+            limiter = self._unlimited if nested else self._limiter
+            with ctx.thread():
+                result = await in_thread(handler.function, *arguments, limiter=limiter)
+        if type(result) is CoroutineType:
+            return await drive(result, hand.arm)
+        if inspect.isawaitable(result):
+            hand.arm()
+            return await result
+        if inspect.isgenerator(result) or inspect.isasyncgen(result):
+            raise TypeError("the handler gave a generator, which nobody would run; use return")
+        return result
+
+    async def pieces(self, hand: Hand, body: Any, streamed: Streamed, ctx: Context) -> None:
+        """Send what an iterator gives, each piece once there is room for it."""
+        await drive(self._pieces(body, streamed, ctx), hand.arm)
+
+    async def _pieces(self, body: Any, streamed: Streamed, ctx: Context) -> None:
+        if hasattr(body, "__anext__"):
+            try:
+                async for piece in body:
+                    await streamed.send(piece)
+            finally:
+                if (close := getattr(body, "aclose", None)) is not None:
+                    await close()  # noqa: ASYNC102 - bounded and cancelled as the handler is
+            return
+        end = object()
+        try:
+            while True:
+                with ctx.thread():
+                    piece = await in_thread(next, body, end, limiter=self._unlimited)
+                if piece is end:
+                    return
+                await streamed.send(piece)
+        finally:
+            if (close := getattr(body, "close", None)) is not None:
+                close()
+
+
+@frozen
+class _Plan:
+    """What one trigger asks for, worked out once."""
+
+    trigger: Trigger
+    handler: Handler
+    middleware: tuple[Handler, ...] = ()
+    schema: Schema | None = None
+    is_plain: bool = True
+
+    def read(self, raw: bytes) -> Any:
+        """Give what the handler gets of a message's payload."""
+        if self.schema is None:
+            return wrap(codec.decode(raw))
+        return self.schema.check_json(raw)
+
+    @classmethod
+    def of(cls, step: Step, trigger: Trigger, middleware: Sequence[Handler]) -> _Plan:
+        handler = step.handler_of(trigger.kind)
+        if handler is None:  # a step is only run when each of its triggers has one
+            raise RuntimeError(f"step {step.name!r} has no handler for {trigger.kind}")
+        around: tuple[Handler, ...] = ()
+        schema = plain = None
+        if isinstance(trigger, HttpTrigger):
+            around = (*middleware, *trigger.middleware)
+            checked = trigger.body_schema is not None or trigger.query_params is not None
+            plain = not around and not checked and not handler.wants_http_args
+        elif isinstance(trigger, QueueTrigger):
+            schema = trigger.input_schema
+        return cls(trigger, handler, around, schema, plain is not False and not trigger.condition)
+
+
+class _Exchange:
+    """One request on its way through the middleware to the handler, and its answer back."""
+
+    def __init__(
+        self,
+        invoker: Invoker,
+        hand: Hand,
+        plan: _Plan,
+        ctx: Context,
+        begin: Callable[[Any], Streamed],
+    ) -> None:
+        self._invoker = invoker
+        self._hand = hand
+        self._plan = plan
+        self._ctx = ctx
+        self._begin = begin
+
+    async def answer(self, index: int, request: Any, *, nested: bool = False) -> Any:
+        """Give the answer of what is behind the middleware before ``index``."""
+        if index == len(self._plan.middleware):
+            return await self._handle(request, nested=nested)
+        middleware = self._plan.middleware[index]
+        ctx = self._ctx
+
+        async def following(given: Any = None, *_: Any) -> Any:
+            return await self.answer(index + 1, request if given is None else given)
+
+        def following_from_thread(given: Any = None, *_: Any) -> Any:
+            async def behind() -> Any:
+                with ctx.loop():
+                    return await self.answer(
+                        index + 1, request if given is None else given, nested=True
+                    )
+
+            return trio.from_thread.run(behind)
+
+        then = following if middleware.is_async else following_from_thread
+        return await self._invoker.run(
+            self._hand, middleware, (request, ctx, then), ctx, nested=nested
+        )
+
+    async def _handle(self, request: Request, *, nested: bool) -> Any:
+        """Check the request, and have the handler answer it."""
+        plan, ctx = self._plan, self._ctx
+        trigger: Any = plan.trigger
+        try:
+            what = "Invalid query parameters"
+            if trigger.query_params is not None:
+                request["query_params"] = trigger.query_params.check_strings(
+                    request["query_params"]
+                )
+            what = "Invalid request body"
+            if trigger.body_schema is not None:
+                request["body"] = trigger.body_schema.check(request["body"])
+        except DoesNotFit as error:
+            details = [{"path": each.path, "message": each.message} for each in error.misfits]
+            return {"status": 400, "body": {"error": what, "details": details}}
+        ctx.input = request
+        if not await self._invoker.meets(self._hand, plan, request, ctx, nested=nested):
+            return {"status": 422, "body": {"error": "Request condition not met", "skipped": True}}
+        if not plan.handler.wants_http_args:
+            return await self._invoker.call(
+                self._hand, plan.handler, (request, ctx), ctx, nested=nested
+            )
+        response = MotiaHttpResponse(ctx, self._begin)
+        ctx.input = MotiaHttpArgs(request, response)
+        result = await self._invoker.call(
+            self._hand, plan.handler, (ctx.input, ctx), ctx, nested=nested
+        )
+        return response.head if result is None and response.used else result
