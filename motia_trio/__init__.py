@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from motia_trio.runtime import ActorNode, Runtime, Tree
     from motia_trio.service import Service, open_runtime, serve
     from motia_trio.steps import (
+        ApiResponse,
         MultiTriggerStepBuilder,
         StepDefinition,
         cron,
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ActorNode",
+    "ApiResponse",
     "App",
     "AskInvalid",
     "ChildState",
@@ -127,8 +129,8 @@ _HOMES = {
     "service": "Service open_runtime serve",
     "store": "UpdateInvalid",
     "steps": (
-        "MultiTriggerStepBuilder StepDefinition cron http multi_trigger_step queue state step "
-        "stream"
+        "ApiResponse MultiTriggerStepBuilder StepDefinition cron http multi_trigger_step queue "
+        "state step stream"
     ),
     "streamed": "MotiaHttpArgs",
 }

@@ -12,7 +12,7 @@ from motia_trio.steps import HttpTrigger, QueueTrigger, Step, StepDefinition
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from motia_trio.steps import Handler
 
@@ -24,9 +24,11 @@ class App:
 
     ``steps`` are what :func:`motia_trio.step` makes. Settings are keywords: ``store``,
     ``mailbox``, ``body_limit``, ``message_limit``, ``shutdown_timeout``, ``raise_quarantine``…
+    ``mount`` has ASGI applications by the paths below which they answer: ``{"/admin": quart_app}``.
 
     Raises:
-        LoadFailed: two steps share a name or a route, or a step asks for what cannot be given.
+        LoadFailed: two steps share a name or a route, a step asks for what cannot be given, or has
+            a route below a path where something is mounted.
         SettingInvalid: a setting is unknown or does not fit.
     """
 
@@ -35,6 +37,7 @@ class App:
         steps: Iterable[Step | StepDefinition] = (),
         *,
         root: str | os.PathLike[str] | None = None,
+        mount: Mapping[str, Callable[..., Any]] | None = None,
         **settings: Any,
     ) -> None:
         self.root = str(Path(root if root is not None else ".").absolute())
@@ -42,13 +45,20 @@ class App:
         if isinstance(steps, (Step, StepDefinition)):
             raise TypeError("App(steps=…) takes a list of steps: App([the_step])")
         self.steps = tuple(_model(item) for item in steps)
-        problems = [*_clashes(self.steps), *_unmet(self.steps)]
+        mounts = dict(mount or {})
+        problems = [
+            *_clashes(self.steps),
+            *_unmet(self.steps),
+            *_mount_problems(self.steps, mounts),
+        ]
         try:
             self.middleware_of(self.settings)
         except LoadFailed as failed:
             problems += failed.problems
         if problems:
             raise LoadFailed(problems)
+        #: what is mounted, by its path: without a slash at the end, so that of the root is empty
+        self.mount = {path.rstrip("/"): mounted for path, mounted in mounts.items()}
         #: what should be looked at but does not keep the app from running
         self.warnings = tuple(_warnings(self.steps))
 
@@ -108,6 +118,34 @@ def _clashes(steps: Sequence[Step]) -> Iterator[Problem]:
                     f"{trigger.method} {trigger.path} is also a route of step {other.name!r} "
                     f"({other.source})",
                 )
+
+
+def _mount_problems(steps: Sequence[Step], mounts: Mapping[str, object]) -> Iterator[Problem]:
+    """Mounts that cannot be, and routes that would never be asked because of one."""
+    places: set[str] = set()
+    for path, mounted in mounts.items():
+        where = f"App(mount={{{path!r}: …}})"
+        if not isinstance(path, str) or not path.startswith("/") or set(path) & set(":{}*?#%"):
+            yield Problem(where, "expected a path that begins with / and has no parameters")
+            continue
+        place = path.rstrip("/")
+        if place in places:
+            yield Problem(where, "something else is mounted there")
+        if not callable(mounted):
+            yield Problem(where, f"expected an ASGI application, not {mounted!r:.80}")
+        places.add(place)
+    for step in steps:
+        for trigger in step.triggers:
+            if not isinstance(trigger, HttpTrigger):
+                continue
+            route = "/" + trigger.path.strip("/")
+            for place in places:
+                if route == place or route.startswith(place + "/"):
+                    yield Problem(
+                        step.source,
+                        f"{trigger.method} {trigger.path} is below {place or '/'}, where another "
+                        "application is mounted: it would never be asked",
+                    )
 
 
 def _shape(path: str) -> str:

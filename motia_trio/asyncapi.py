@@ -25,7 +25,8 @@ from motia_trio.steps import QueueTrigger, StateTrigger, StreamTrigger
 if TYPE_CHECKING:
     from motia_trio.api_docs import Node
     from motia_trio.app import App
-    from motia_trio.steps import Publication, Step, Trigger
+    from motia_trio.steps import Publication, Step
+    from motia_trio.steps.schemas import Schema
 
 __all__ = ["asyncapi_document"]
 
@@ -74,8 +75,7 @@ def asyncapi_document(
     """
     document = _Document()
     for step in app.steps:
-        for trigger in step.triggers:
-            document.listens(step, trigger)
+        document.listens(step)
         for publication in step.publications:
             document.publishes(step, publication)
     tags = tags_of(flow for step in app.steps for flow in step.flows)
@@ -131,26 +131,35 @@ class _Document:
             for name, schema in placed.items()
         }
 
-    def listens(self, step: Step, trigger: Trigger) -> None:
-        """Note what a trigger listens to; a time or a request is no channel."""
-        words = ""
-        if isinstance(trigger, QueueTrigger):
-            channel = self._topic(trigger.topic)
-            if trigger.input_schema is not None:
-                name = f"{identifier(step.name)}Input"
-                schema = to_draft_07(self._schemas.add(trigger.input_schema.json_schema, name))
-                # a message has to fit every step that gets it
-                if schema not in channel.payloads:
-                    channel.payloads.append(schema)
-        elif isinstance(trigger, StateTrigger):
-            channel = self._state()
-            words = _filters(group=trigger.group_id, key=trigger.key)
-        elif isinstance(trigger, StreamTrigger):
-            channel = self._stream(trigger.stream_name)
-            words = _filters(group=trigger.group_id, item=trigger.item_id)
-        else:
-            return
-        self._add(step, "receive", channel, words)
+    def listens(self, step: Step) -> None:
+        """Note what a step listens to; a time or a request is no channel."""
+        for trigger in step.triggers:
+            if isinstance(trigger, QueueTrigger):
+                self._add(step, "receive", self._topic(trigger.topic), "")
+            elif isinstance(trigger, StateTrigger):
+                words = _filters(group=trigger.group_id, key=trigger.key)
+                self._add(step, "receive", self._state(), words)
+            elif isinstance(trigger, StreamTrigger):
+                words = _filters(group=trigger.group_id, item=trigger.item_id)
+                self._add(step, "receive", self._stream(trigger.stream_name), words)
+        queues = [each for each in step.triggers if isinstance(each, QueueTrigger)]
+        for topic in dict.fromkeys(each.topic for each in queues):
+            accepted = [each.input_schema for each in queues if each.topic == topic]
+            self._take(step, topic, accepted)
+
+    def _take(self, step: Step, topic: str, accepted: list[Schema | None]) -> None:
+        """Note what a step takes from a topic: what fits one of its triggers."""
+        payloads: list[Node] = []
+        for schema in accepted:
+            if schema is None:
+                return
+            placed = self._schemas.add(schema.json_schema, f"{identifier(step.name)}Input")
+            if (payload := to_draft_07(placed)) not in payloads:
+                payloads.append(payload)
+        payload = payloads[0] if len(payloads) == 1 else {"anyOf": payloads}
+        channel = self._topic(topic)
+        if payload not in channel.payloads:  # a message has to fit every step that gets it
+            channel.payloads.append(payload)
 
     def publishes(self, step: Step, publication: Publication) -> None:
         """Note that a step says it publishes to a topic."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager, contextmanager
+from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -10,7 +12,7 @@ import trio
 from motia_trio.app import App
 from motia_trio.control.server import control_edge
 from motia_trio.failures import leaves
-from motia_trio.http_server import asgi_app, listen
+from motia_trio.http_server import Mounts, Tls, asgi_app, listen
 from motia_trio.observe import LoggingObserver
 from motia_trio.policies import RestartPolicy
 from motia_trio.runtime import Runtime
@@ -34,11 +36,16 @@ class Service(Runtime):
 
     #: where HTTP is served, such as ``http://127.0.0.1:3111``; None when it is not
     http_url: str | None = None
+    #: what is mounted beside the triggers
+    mounts: Mounts | None = None
 
-    @property
+    @cached_property
     def asgi(self) -> ASGIApp:
-        """The HTTP triggers as an ASGI application, to mount in a server that runs on Trio."""
-        return asgi_app(self)
+        """The HTTP triggers as an ASGI application, to mount in a server that runs on Trio.
+
+        What is mounted in the app is part of it.
+        """
+        return asgi_app(self, self.mounts)
 
 
 @asynccontextmanager
@@ -67,6 +74,7 @@ async def open_runtime(
 
     Raises:
         SettingInvalid: a setting is unknown or does not fit.
+        MountFailed: an application that is mounted in the app could not start.
         OSError: the address or the control socket cannot be had.
         StoreLocked, StoreDamaged, StoreTooNew, StoreBroken: the store cannot be opened.
         StepQuarantined: with ``raise_quarantine=True``, when a step crashed too often.
@@ -80,9 +88,10 @@ async def open_runtime(
         restarts or RestartPolicy(),
         idle=idle,
     )
+    service.settings.agree()
     with sole_error():
         async with service.running(), control_edge(service, control):
-            async with _http_edge(service, http):
+            async with _mounts(service, idle=idle), _http_edge(service, http):
                 yield service
             await service.finish()  # who asks by the control socket sees what holds the stop up
 
@@ -103,6 +112,17 @@ def sole_error() -> Iterator[None]:
 
 
 @asynccontextmanager
+async def _mounts(service: Service, *, idle: bool) -> AsyncIterator[None]:
+    """Run what is mounted inside the scope, if anything is."""
+    if idle or not service.app.mount:
+        yield
+        return
+    service.mounts = Mounts(service.app.mount, service.observers, service.settings.shutdown_timeout)
+    async with service.mounts.running():
+        yield
+
+
+@asynccontextmanager
 async def _http_edge(service: Service, bind: str | None) -> AsyncIterator[None]:
     """Serve HTTP inside the scope, if it is wanted."""
     if bind is None:
@@ -111,14 +131,32 @@ async def _http_edge(service: Service, bind: str | None) -> AsyncIterator[None]:
     stop = trio.Event()
 
     async def edge(task_status: trio.TaskStatus[str]) -> None:
-        drain = service.settings.shutdown_timeout + ANSWER_WITHIN
-        await listen(service.asgi, bind, stop=stop, drain=drain, task_status=task_status)
+        settings = service.settings
+        await listen(
+            service.asgi,
+            bind,
+            stop=stop,
+            drain=settings.shutdown_timeout + ANSWER_WITHIN,
+            client_timeout=settings.client_timeout,
+            max_connections=settings.max_connections,
+            tls=_tls(service),
+            task_status=task_status,
+        )
 
     async with trio.open_nursery() as nursery:
         service.http_url = await nursery.start(edge)
         yield
         await service.begin_stop()
         stop.set()
+
+
+def _tls(service: Service) -> Tls | None:
+    """The certificate and the key, below the project unless their paths are absolute."""
+    certfile, keyfile = service.settings.certfile, service.settings.keyfile
+    if certfile is None:
+        return None
+    root = Path(service.app.root)
+    return Tls(str(root / certfile), str(root / (keyfile or certfile)))
 
 
 async def serve(

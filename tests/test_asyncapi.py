@@ -153,6 +153,14 @@ def test_a_message_has_to_fit_every_step_that_gets_it() -> None:
     assert len(document["operations"]) == 4
 
 
+def test_of_several_triggers_of_one_step_a_message_has_to_fit_one() -> None:
+    document = document_of(step(queue("t", input=Order), queue("t", input=Tree), name="A")(handler))
+    check = fits(document, payload_of(document, "t"))
+    assert check({"id": 1, "to": {"street": "Main"}})
+    assert check({"parts": []})
+    assert not check({"id": 1, "parts": 1})
+
+
 def test_a_topic_without_a_schema_takes_anything() -> None:
     document = document_of(step(queue("t"), name="A")(handler))
     assert "payload" not in document["channels"]["t"]["messages"]["t"]

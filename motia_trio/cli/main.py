@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from motia_trio.cli.cron import cron
 from motia_trio.cli.dead_letters import dead_letters
 from motia_trio.cli.emit import emit
 from motia_trio.cli.openapi import asyncapi, openapi
@@ -31,7 +32,7 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-for _command in (asyncapi, dead_letters, emit, openapi, state, status, store):
+for _command in (asyncapi, cron, dead_letters, emit, openapi, state, status, store):
     main.add_command(_command)
 
 

@@ -11,7 +11,14 @@ import trio
 from motia_trio import codec
 from motia_trio.control import ops
 from motia_trio.control.protocol import VERSION
-from motia_trio.control.views import tell_letter, tell_status, tell_store, tell_summary, tell_time
+from motia_trio.control.views import (
+    tell_letter,
+    tell_schedule,
+    tell_status,
+    tell_store,
+    tell_summary,
+    tell_time,
+)
 from motia_trio.errors import MotiaTrioError, TimedOut, nearest
 from motia_trio.steps import QueueTrigger
 from motia_trio.store import Place, check_name
@@ -154,6 +161,22 @@ async def _each(
     }
 
 
+# schedules
+
+
+async def _schedules(runtime: Runtime, _: ops.CronList) -> Any:
+    actors = runtime.tree().actors
+    return {
+        "schedules": [
+            tell_schedule(actor.name, node) for actor in actors for node in actor.schedules
+        ]
+    }
+
+
+async def _run_cron(runtime: Runtime, op: ops.CronRun) -> Any:
+    return {"trace_id": await runtime.run_cron(op.step, op.trigger)}
+
+
 # the state
 
 
@@ -247,6 +270,8 @@ _DO: dict[type[Op], Callable[[Runtime, Any], Awaitable[Any]]] = {
     ops.DeadLettersGet: _letter,
     ops.DeadLettersRedrive: _redrive,
     ops.DeadLettersDiscard: _discard,
+    ops.CronList: _schedules,
+    ops.CronRun: _run_cron,
     ops.StateGet: _get,
     ops.StateSet: _set,
     ops.StateDelete: _delete,

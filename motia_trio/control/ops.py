@@ -22,6 +22,8 @@ from motia_trio.errors import MotiaTrioError, nearest
 __all__ = [
     "OPS",
     "ChosenLetters",
+    "CronList",
+    "CronRun",
     "DeadLettersDiscard",
     "DeadLettersGet",
     "DeadLettersList",
@@ -137,6 +139,17 @@ class DeadLettersDiscard(ChosenLetters):
     """Forget dead letters."""
 
 
+class CronList(Op):
+    """Tell every schedule of every step."""
+
+
+class CronRun(Op):
+    """Run a step's cron trigger now: the only one, or by its index or expression."""
+
+    step: str
+    trigger: int | str | None = None
+
+
 class StateGet(Op):
     """Give a value."""
 
@@ -195,6 +208,8 @@ OPS: dict[str, type[Op]] = {
     "dead_letters.get": DeadLettersGet,
     "dead_letters.redrive": DeadLettersRedrive,
     "dead_letters.discard": DeadLettersDiscard,
+    "cron.list": CronList,
+    "cron.run": CronRun,
     "state.get": StateGet,
     "state.set": StateSet,
     "state.delete": StateDelete,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import attrs
 
@@ -14,10 +15,18 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from motia_trio.messages import DeadLetter
+    from motia_trio.plans import ScheduleNode
     from motia_trio.runtime import ActorNode, Runtime, Tree
     from motia_trio.store.sqlite.upkeep import StoreInfo
 
-__all__ = ["tell_letter", "tell_status", "tell_store", "tell_summary", "tell_time"]
+__all__ = [
+    "tell_letter",
+    "tell_schedule",
+    "tell_status",
+    "tell_store",
+    "tell_summary",
+    "tell_time",
+]
 
 
 def tell_time(at: float | None) -> str | None:
@@ -69,6 +78,24 @@ def tell_letter(letter: DeadLetter) -> dict[str, Any]:
             }
             for failure in letter.failures
         ],
+    }
+
+
+def tell_schedule(step: str, node: ScheduleNode) -> dict[str, Any]:
+    """Tell how a schedule stands; when it is next due in its own timezone, too."""
+    local = None
+    if node.next_at is not None:
+        local = datetime.fromtimestamp(node.next_at, ZoneInfo(node.timezone)).isoformat()
+    return {
+        "step": step,
+        "trigger": node.trigger,
+        "expression": node.expression,
+        "timezone": node.timezone,
+        "next_at": tell_time(node.next_at),
+        "next_local": local,
+        "last_at": tell_time(node.last_at),
+        "running": node.running,
+        "skipped": node.skipped,
     }
 
 

@@ -1,4 +1,4 @@
-"""The documents about an app that it serves itself: OpenAPI for its routes, AsyncAPI for the rest."""
+"""What an app tells of itself: OpenAPI for its routes, AsyncAPI for topics and streams."""
 
 from __future__ import annotations
 

@@ -147,7 +147,7 @@ class BodyReader:
         self._rest: bytes | None = None
         self.stream = BodyStream(self)
         #: why it cannot be read to its end
-        self.failure: BodyTooLarge | BodyTooSlow | Exception | None = None
+        self.failure: Exception | None = None
 
     @classmethod
     def of(cls, incoming: Incoming, raw: bytes) -> BodyReader:
@@ -173,22 +173,22 @@ class BodyReader:
         """The next piece, None after the last. A checkpoint."""
         try:
             while True:
-                if self._ready:
-                    for piece in self._ready:
-                        await trio.lowlevel.checkpoint()
-                        return piece
+                for piece in self._ready:
+                    await trio.lowlevel.checkpoint()
+                    return piece
                 if self._read:
                     return None
-                with trio.move_on_after(self._seconds) as scope:
-                    chunk = await self._incoming.chunk()
-                if scope.cancelled_caught:
-                    raise BodyTooSlow(self._seconds)
-                self._take(chunk)
+                self._take(await self._chunk())
         except trio.Cancelled:
             raise
         except Exception as error:
             self.failure = error
             raise
+
+    async def _chunk(self) -> bytes | None:
+        with trio.move_on_after(self._seconds):
+            return await self._incoming.chunk()
+        raise BodyTooSlow(self._seconds)
 
     def _take(self, chunk: bytes | None) -> None:
         """Make pieces of what came."""

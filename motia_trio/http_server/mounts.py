@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -49,10 +49,8 @@ class Mounts:
                 await stack.enter_async_context(mount.running())
             yield
 
-    async def serve(self, scope: Scope, receive: Receive, send: Send, path: str) -> str | None:
-        """Have the app answer that is mounted where ``path`` leads. Gives the trace id.
-
-        None: there is none, and nothing was done.
+    async def serve(self, scope: Scope, receive: Receive, send: Send, path: str) -> bool:
+        """Have the app answer that is mounted where ``path`` leads. Gives whether there is one.
 
         Raises:
             AnswerCut: the app raised when it had begun to answer.
@@ -61,8 +59,8 @@ class Mounts:
             if mount.has(path):
                 trace_id = trace_id_of(headers_of(scope["headers"]))
                 await mount.serve(scope, receive, send, path, trace_id)
-                return trace_id
-        return None
+                return True
+        return False
 
 
 class _Mount:
@@ -74,6 +72,9 @@ class _Mount:
         self._observers = observers
         self._drain = drain
         self._state: dict[str, Any] = {}
+
+    def __str__(self) -> str:
+        return f"the app mounted at {self._path or '/'}"
 
     def has(self, path: str) -> bool:
         """Whether a request for this path is for it."""
@@ -108,7 +109,7 @@ class _Mount:
         }
         try:
             await self._app(inner, receive, tell_and_send)
-        except BaseException as error:  # noqa: BLE001 - it is not to end more than this request
+        except BaseException as error:
             if any(
                 isinstance(leaf, (trio.Cancelled, KeyboardInterrupt, AnswerCut))
                 for leaf in leaves(error)
@@ -116,29 +117,27 @@ class _Mount:
                 raise
             told = tell_error(error)
             self._observers.tell(
-                MountRaised(self._path, trace_id, told.error, told.where, told.traceback)
+                MountRaised(self._path or "/", trace_id, told.error, told.where, told.traceback)
             )
         else:
             if scope["type"] != "http" or status is not None:
                 return
             words = "it returned without an answer"
-            self._observers.tell(MountRaised(self._path, trace_id, words, self._path, ""))
+            self._observers.tell(MountRaised(self._path or "/", trace_id, words, self._path, ""))
         if scope["type"] == "websocket":
             code = 1011 if accepted else 1000
             with trio.move_on_after(1):
                 await _quietly(send, {"type": "websocket.close", "code": code})
             return
         if status is not None:
-            raise AnswerCut(f"the app mounted at {self._path} raised in the middle of its answer")
+            raise AnswerCut(f"{self} raised in the middle of its answer")
         response = error_response(500, {"error": "Internal server error", "traceId": trace_id})
         self._tell(scope, path, 500, began, trace_id)
         headers = [*response.headers, (b"x-trace-id", trace_id.encode())]
         await send({"type": "http.response.start", "status": 500, "headers": headers})
         await send({"type": "http.response.body", "body": response.body, "more_body": False})
 
-    def _tell(
-        self, scope: Scope, path: str, status: int, began: float, trace_id: str
-    ) -> None:
+    def _tell(self, scope: Scope, path: str, status: int, began: float, trace_id: str) -> None:
         seconds = trio.current_time() - began
         self._observers.tell(RequestAnswered(scope["method"], path, status, seconds, trace_id))
 
@@ -152,17 +151,16 @@ class _Mount:
                 await life.started.wait()
             if limit.cancelled_caught:
                 nursery.cancel_scope.cancel()
-                raise MountFailed(f"the app mounted at {self._path} did not start in {_STARTUP:g} s")
+                raise MountFailed(
+                    f"the app mounted at {self._path} did not start in {_STARTUP:g} s"
+                )
             if life.failure is not None:
                 nursery.cancel_scope.cancel()
-                raise MountFailed(
-                    f"the app mounted at {self._path} could not start: {life.failure}"
-                )
+                raise MountFailed(f"{self} could not start: {life.failure}")
             if life.lacks is not None:
                 self._observers.tell(
                     AppWarned(
-                        f"the app mounted at {self._path} has no lifespan (it raised {life.lacks}): "
-                        "it is served without one"
+                        f"{self} has no lifespan (it raised {life.lacks}): it is served without one"
                     )
                 )
             yield
@@ -172,9 +170,7 @@ class _Mount:
             if limit.cancelled_caught:
                 life.failure = f"it did not stop in {self._drain:g} s"
             if life.failure is not None:
-                self._observers.tell(
-                    AppWarned(f"the app mounted at {self._path}, when it stopped: {life.failure}")
-                )
+                self._observers.tell(AppWarned(f"{self}, when it stopped: {life.failure}"))
             nursery.cancel_scope.cancel()
 
 
@@ -203,7 +199,7 @@ class _Lifespan:
         }
         try:
             await self._app(scope, self._receive, self._send)
-        except BaseException as error:  # noqa: BLE001 - it is not to end more than itself
+        except BaseException as error:
             if any(isinstance(leaf, (trio.Cancelled, KeyboardInterrupt)) for leaf in leaves(error)):
                 raise
             told = tell_error(error).error
@@ -238,7 +234,5 @@ class _Lifespan:
 
 
 async def _quietly(send: Send, event: Event) -> None:
-    try:
+    with suppress(Exception):  # it may be closed already, and in any state
         await send(event)
-    except Exception:  # noqa: BLE001, S110 - the socket may be closed already, in any state
-        pass

@@ -178,9 +178,7 @@ class Form:
         self._whole = True
 
 
-async def read_form(
-    content_type: str, chunks: AsyncIterator[bytes]
-) -> tuple[Data, Form]:
+async def read_form(content_type: str, chunks: AsyncIterator[bytes]) -> tuple[Data, Form]:
     """Read a whole form. The caller closes the form when its request is over. A checkpoint.
 
     Raises:

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from motia_trio.http_server.streaming import Pieces
     from motia_trio.streamed import Streamed
 
-__all__ = ["AnswerCut", "Sender"]
+__all__ = ["WATCHED", "AnswerCut", "Sender"]
+
+#: the extension by which a server says that it gives up clients itself that do not read
+WATCHED = "motia_trio.watched"
 
 # bytes that are sent at once; a client has a bounded time for each
 _PIECE = 64 * 1024
@@ -82,31 +85,26 @@ class Sender:
             await self._put(start)
             await self._end()
             return
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._watch, nursery.cancel_scope)
-                try:
-                    await self._pump(streamed, pieces, start)
-                except Exception as error:
-                    # by hand, so that it comes out of the nursery as itself
-                    raised: Exception | None = error
-                else:
-                    raised = None
-                nursery.cancel_scope.cancel()
-            if self._incoming.gone or raised is not None:
-                raise raised or ClientGone
+        error: Exception | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch, nursery.cancel_scope)
+            try:
+                await self._pump(streamed, pieces, start)
+            except trio.Cancelled:
+                streamed.abandon()
+                raise
+            except Exception as raised:  # noqa: BLE001 - raised below, without the nursery's group
+                error = raised
+            nursery.cancel_scope.cancel()
+        if error is None and not self._incoming.gone:
             await self._end()
-        except ClientGone:
-            streamed.abandon()
-            raise AnswerCut("the client has left") from None
-        except Exception as error:
-            streamed.abandon()
-            if self.begun:
-                raise AnswerCut(f"{type(error).__name__}: {error}") from error
-            raise
-        except BaseException:
-            streamed.abandon()
-            raise
+            return
+        streamed.abandon()
+        if error is None or isinstance(error, ClientGone):
+            raise AnswerCut("the client has left")
+        if self.begun:
+            raise AnswerCut(f"{type(error).__name__}: {error}") from error
+        raise error
 
     async def _watch(self, scope: trio.CancelScope) -> None:
         await self._incoming.left()

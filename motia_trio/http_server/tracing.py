@@ -26,7 +26,7 @@ def trace_id_of(headers: Data) -> str:
     A W3C ``traceparent`` counts, and else an ``x-trace-id`` of up to 64 letters, digits, ``-`` and
     ``_``. What is malformed is as if it was not there.
     """
-    given = dict.get(headers, "traceparent")
+    given: str | None = dict.get(headers, "traceparent")
     if given is not None:
         found = _TRACEPARENT.fullmatch(given.strip())
         if found is not None and (found[1] != "00" or found[3] is None):

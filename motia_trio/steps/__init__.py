@@ -1,5 +1,6 @@
 """What a step is: its one model, the dialects it may be written in, and the builders."""
 
+from motia_trio.steps.answers import ApiResponse
 from motia_trio.steps.builders import (
     MultiTriggerStepBuilder,
     StepDefinition,
@@ -34,6 +35,7 @@ from motia_trio.steps.schemas import (
 )
 
 __all__ = [
+    "ApiResponse",
     "CronTrigger",
     "Handler",
     "HttpTrigger",

@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from motia_trio import App, Service, open_runtime
+from motia_trio.observe import LoggingObserver
 from tests.contract.dialects import DIALECTS, Dialect
 from tests.support import Notebook, project
 
@@ -78,7 +79,9 @@ def served(notebook: Notebook) -> Serving:
     ) -> AsyncIterator[tuple[Service, httpx.AsyncClient]]:
         app = app if isinstance(app, App) else App(app)
         async with (
-            open_runtime(app, http="127.0.0.1:0", observers=[notebook], **options) as rt,
+            open_runtime(
+                app, http="127.0.0.1:0", observers=[notebook, LoggingObserver()], **options
+            ) as rt,
             httpx.AsyncClient(base_url=rt.http_url or "") as client,
         ):
             yield rt, client
@@ -95,7 +98,7 @@ def in_process(notebook: Notebook) -> Serving:
         app: App | Sequence[Any], **options: Any
     ) -> AsyncIterator[tuple[Service, httpx.AsyncClient]]:
         app = app if isinstance(app, App) else App(app)
-        async with open_runtime(app, observers=[notebook], **options) as rt:
+        async with open_runtime(app, observers=[notebook, LoggingObserver()], **options) as rt:
             transport = httpx.ASGITransport(rt.asgi)
             async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
                 yield rt, client

@@ -715,6 +715,22 @@ async def test_what_nobody_awaited_still_happens(
         assert files.seen == [7]
 
 
+async def test_what_nobody_awaited_has_happened_when_the_answer_comes(
+    dialect: Dialect, files: Project, served: Serving
+) -> None:
+    """A call on state, a stream or enqueue that nobody awaited still happens before the invocation
+    ends"""
+    code = """
+async def handler(req, ctx):
+    ctx.state.set("g", "k", req.body.n)
+    return {"status": 200}
+"""
+    async with served(files.app(dialect.http("POST", "/x", code))) as (rt, client):
+        for number in range(5):
+            assert (await client.post("/x", json={"n": number})).status_code == 200
+            assert await rt.state.get("g", "k") == number
+
+
 # the first dialect's reads
 
 

@@ -44,6 +44,8 @@ def test_every_operation_has_an_example_here_that_is_one() -> None:
         "dead_letters.get": {"id": "0123456789abcdef"},
         "dead_letters.redrive": {"ids": ["1", "2"], "step": "S"},
         "dead_letters.discard": {"older_than": 0.5},
+        "cron.list": {},
+        "cron.run": {"step": "S", "trigger": "@daily"},
         "state.get": {"group": "g", "key": "k"},
         "state.set": {"group": "g", "key": "k", "value": None, "ttl": 60},
         "state.delete": {"group": "g", "key": "k"},

@@ -9,7 +9,7 @@ import pytest
 
 from motia_trio import StepDefinition, cron, http, queue, state, step, stream
 from motia_trio.errors import LoadFailed
-from motia_trio.steps import parse_step
+from motia_trio.steps import QueryDoc, compile_schema, parse_step
 
 
 async def ship(order: Any, ctx: Any) -> str:
@@ -110,10 +110,13 @@ def test_helpers_make_triggers_with_all_they_may_say() -> None:
     triggers: tuple[Any, ...] = made.step.triggers
     first, second, third, fourth, fifth = triggers
     assert (first.kind, first.method, first.path) == ("http", "GET", "/a")
-    assert (first.body_schema, first.response_schema) == (dict, {200: str})
+    assert first.body_schema == compile_schema(dict)
+    assert first.response_schema == {200: compile_schema(str)}
+    assert (first.query_params, first.query_docs) == (None, (QueryDoc("q"),))
     assert [each.function for each in first.middleware] == [around]
     assert (first.limits.timeout, first.cancel_on_disconnect) == (2, True)
-    assert (second.kind, second.input_schema, second.limits.fifo) == ("queue", int, True)
+    assert (second.kind, second.limits.fifo) == ("queue", True)
+    assert second.input_schema == compile_schema(int)
     assert (third.kind, third.timezone, third.catch_up) == ("cron", "Europe/Berlin", True)
     assert (fourth.kind, fourth.group_id, fourth.key) == ("state", "g", "k")
     assert (fifth.kind, fifth.stream_name, fifth.item_id) == ("stream", "s", "i")

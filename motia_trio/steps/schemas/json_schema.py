@@ -170,7 +170,8 @@ def _of_schema(error: jsonschema_rs.ValidationError) -> str:
 def _of_reference(schema: dict[str, Any], reason: str) -> str:
     """A reference that leads nowhere. The library does not say where it stands, so it is sought."""
     for path, reference in references(schema):
-        if reference.removeprefix("#").partition("#")[0] + "'" not in reason:
+        whole = reference.removeprefix("#")
+        if f"{whole}'" not in reason and f"{whole.partition('#')[0]}'" not in reason:
             continue
         where = f"{path}.$ref" if path else "$ref"
         if reference.startswith("#"):

@@ -118,9 +118,6 @@ def _of_json_schema(error: jsonschema_rs.ValidationError, above: int) -> Iterato
     elif kind.name in {"additionalProperties", "unevaluatedProperties"}:
         for name in kind.as_dict()["unexpected"]:
             yield misfit([*path, name], "is not expected")
-    elif kind.name == "unevaluatedItems":
-        for index in kind.as_dict()["unexpected"]:
-            yield misfit([*path, int(index)], "is not expected")
     elif kind.name == "propertyNames":
         name = kind.as_dict()["error"].instance
         yield misfit([*path, str(name)], f"as a name: {words(kind.as_dict()['error'])}")
@@ -141,6 +138,8 @@ def words(error: jsonschema_rs.ValidationError) -> str:
         if details["schema"] == {}:  # it is how `false` is written out
             return "is not expected"
         return f"must not fit {_json(details['schema'])}"
+    if name == "unevaluatedItems":  # what it lists are values, and not where they are
+        return f"has {len(details['unexpected'])} items more than are expected"
     if name == "contains":
         return "has too few or too many of the items that it must contain"
     if name == "required":

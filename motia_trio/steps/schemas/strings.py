@@ -137,7 +137,7 @@ def _branches(schema: Mapping[str, Any]) -> Iterator[list[Any]]:
 
 def _kinds(schema: Any, root: Mapping[str, Any], depth: int) -> frozenset[str]:
     """The kinds of value that a schema takes, as far as can be told without a value."""
-    if schema is False:
+    if schema is False or (isinstance(schema, Mapping) and schema.get("not") == {}):
         return frozenset()
     if not isinstance(schema, Mapping) or depth > _DEEPEST:
         return _ALL
@@ -170,8 +170,13 @@ def _part(schema: Any, root: Mapping[str, Any], name: str | None, depth: int) ->
         parts += _unnamed(schema, name)
     if "$ref" in schema:
         parts.append(_part(resolve(root, schema["$ref"]), root, name, depth + 1))
+    # a branch that takes no such value, or does not speak of it, does not say what to read
+    container = "array" if name is None else "object"
     for branches in _branches(schema):
-        parts.append({"anyOf": [_part(each, root, name, depth + 1) for each in branches]})
+        fitting = [each for each in branches if container in _kinds(each, root, depth + 1)]
+        said = [_part(each, root, name, depth + 1) for each in fitting]
+        if said := [part for part in said if part is not True]:
+            parts.append({"anyOf": said})
     return {"allOf": parts} if parts else True
 
 
