@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from motia_trio.context import TriggerInfo
 from motia_trio.entries import Ask, Tick
 from motia_trio.errors import Abandoned, Closed, HandlerFailed, StepCrashed, TimedOut
 from motia_trio.events import AskFailed, RequestAbandoned, TickFailed
@@ -12,6 +13,7 @@ from motia_trio.streamed import Streamed
 
 if TYPE_CHECKING:
     from motia_trio.actors import Hand
+    from motia_trio.context import Context
     from motia_trio.entries import Entry, Running
     from motia_trio.failures import Told
     from motia_trio.shared import Shared
@@ -71,7 +73,7 @@ class Answerer:
 
 
 class Stream:
-    """The answer that an attempt begins to send before it has ended, if it does."""
+    """One attempt as its handler tells of it: an answer that begins before it has ended."""
 
     __slots__ = ("_entry", "_hand", "_running", "_step", "_streamed")
 
@@ -96,6 +98,15 @@ class Stream:
         self._hand.rebind(inf)
         entry.reply.set(self._streamed)
         return self._streamed
+
+    def choose(self, trigger: int, ctx: Context) -> None:
+        """Another trigger than the first one is the one that the entry is for."""
+        running = self._running
+        running.trigger = trigger
+        running.bound = running.started + self._step.triggers[trigger].limits.timeout
+        ctx.trigger = TriggerInfo.of(self._step.triggers[trigger], trigger)
+        ctx.deadline = min(ctx.deadline, running.bound)
+        self._hand.rebind(running.bound)
 
     def end(self, error: BaseException | None) -> None:
         """The attempt has ended: there will be no more pieces."""

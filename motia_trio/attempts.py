@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from functools import partial
-from math import inf
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -22,7 +20,7 @@ from motia_trio.errors import (
 )
 from motia_trio.events import StepSkipped, TransactionRepeated
 from motia_trio.failures import leaves, tell_error
-from motia_trio.invoking import SKIPPED, Invoker, Unfit, Work
+from motia_trio.invoking import SKIPPED, Invoker, Unfit
 from motia_trio.messages import Origin
 from motia_trio.router import HOP_LIMIT, STATE_TOPIC, STREAM_TOPIC
 from motia_trio.settling import shielded
@@ -213,20 +211,21 @@ class Attempts:
             Conflict: its transaction cannot be kept, and nothing of it was.
         """
         shared, deadline = self._shared, running.bound
+        given: Any = None
+        raw: bytes | None = None
         if isinstance(entry, Ask):
             # a transaction may have to begin anew, with the request as it was
-            request = entry.request if transaction is None else deepcopy(entry.request)
-            work = Work(triggers, request)
-        elif isinstance(entry, Tick):
-            work = Work(triggers)
-        else:
-            work = Work(triggers, None, entry.message.payload)
-            deadline = min(deadline, shared.asks.deadline_of(entry.message.id) or inf)
+            given = entry.request if transaction is None else deepcopy(entry.request)
+        elif not isinstance(entry, Tick):
+            raw = entry.message.payload
+            asked = shared.asks.deadline_of(entry.message.id)
+            if asked is not None and asked < deadline:
+                deadline = asked
         ctx = Context(
             shared,
             self._step,
             trace_id=running.trace_id,
-            input=work.input,
+            input=given,
             trigger=self._infos[running.trigger],
             resources=self.resources,
             deadline=deadline,
@@ -245,8 +244,7 @@ class Attempts:
                 hand.arm()
                 await shared.contended.acquire()
             try:
-                chosen = partial(self._choose, hand, running, ctx)
-                result = await self._invoker.invoke(hand, work, ctx, stream.begin, chosen)
+                result = await self._invoker.invoke(hand, triggers, raw, ctx, stream)
                 if isinstance(entry, Ask) and (taken := take_body(result)) is not None:
                     await self._invoker.pieces(hand, taken[1], stream.begin(taken[0]), ctx)
             finally:
@@ -258,18 +256,10 @@ class Attempts:
         late = hand.unbind()
         if isinstance(entry, Ask):
             entry.hand = None
+            stream.end(error)
         if transaction is not None:
             transaction.close()
-        stream.end(error)
         await self._judge(entry, running, result, error, transaction, late=late)
-
-    def _choose(self, hand: Hand, running: Running, ctx: Context, trigger: int) -> None:
-        """Another trigger than the first is the one that the entry is for."""
-        running.trigger = trigger
-        ctx.trigger = self._infos[trigger]
-        running.bound = running.started + self._step.triggers[trigger].limits.timeout
-        ctx.deadline = min(ctx.deadline, running.bound)
-        hand.rebind(running.bound)
 
     async def _judge(
         self,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from math import inf
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
 from attrs import frozen
@@ -22,7 +22,7 @@ from motia_trio.steps import HttpTrigger, QueueTrigger
 from motia_trio.streamed import MotiaHttpArgs, MotiaHttpResponse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Mapping, Sequence
 
     from motia_trio.actors import Hand
     from motia_trio.context import Context
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from motia_trio.steps.schemas import Schema
     from motia_trio.streamed import Streamed
 
-__all__ = ["SKIPPED", "Invoker", "Unfit", "Work"]
+__all__ = ["SKIPPED", "Invoker", "Listener", "Unfit"]
 
 #: what an invocation gives whose condition was not met
 SKIPPED: Any = object()
@@ -44,17 +44,16 @@ class Unfit:
     reason: str
 
 
-@frozen
-class Work:
-    """What is to be handled: the input, and how it came.
+class Listener(Protocol):
+    """What is told of while an entry is handled."""
 
-    ``raw`` is a message's payload. ``triggers`` are the indexes of the triggers that it may be for;
-    the first one whose schema and condition it meets has it.
-    """
+    def begin(self, head: Any) -> Streamed:
+        """The handler begins to write its answer itself: a status and headers."""
+        ...
 
-    triggers: Sequence[int]
-    input: Any = None
-    raw: bytes | None = None
+    def choose(self, trigger: int, ctx: Context) -> None:
+        """Another trigger than the first one is the one that the entry is for."""
+        ...
 
 
 class Invoker:
@@ -75,35 +74,46 @@ class Invoker:
     async def invoke(
         self,
         hand: Hand,
-        work: Work,
+        triggers: Sequence[int],
+        raw: bytes | None,
         ctx: Context,
-        begin: Callable[[Any], Streamed],
-        chosen: Callable[[int], None],
+        listener: Listener,
     ) -> Any:
         """Give what the handler returns, or :data:`SKIPPED`, or :class:`Unfit`.
 
-        ``begin`` is called when the handler begins to write its answer itself, ``chosen`` with the
-        index of the trigger, where it is not the first.
+        ``triggers`` are the indexes of those that the entry may be for; the first one whose schema
+        and condition it meets has it. ``raw`` is a message's payload; what else there is to handle
+        is ``ctx.input`` already.
         """
-        first = work.triggers[0]
-        plan = self._plans[first]
-        if isinstance(plan.trigger, HttpTrigger):
-            if plan.is_plain:
-                return await self.call(hand, plan.handler, (work.input, ctx), ctx)
-            return await _Exchange(self, hand, plan, ctx, begin).answer(0, work.input)
-        unfit: Unfit | None = None
-        for index in work.triggers:
-            plan = self._plans[index]
-            if index != first:
-                chosen(index)
-            if work.raw is not None:
+        plan = self._plans[triggers[0]]
+        handler = plan.handler
+        if plan.is_plain:  # what most are: as few calls as can be
+            if raw is not None:
                 try:
-                    ctx.input = plan.read(work.raw)
+                    ctx.input = wrap(codec.decode(raw))
+                except MalformedJson as error:
+                    return _malformed(error)
+            if handler.is_async:
+                result = handler.function(*handler.arguments(ctx.input, ctx))
+                if type(result) is CoroutineType:
+                    return await drive(result, hand.arm)
+                return await self._finish(hand, result)
+            return await self.call(hand, handler, (ctx.input, ctx), ctx)
+        if isinstance(plan.trigger, HttpTrigger):
+            return await _Exchange(self, hand, plan, ctx, listener).answer(0, ctx.input)
+        unfit: Unfit | None = None
+        for index in triggers:
+            plan = self._plans[index]
+            if index != triggers[0]:
+                listener.choose(index, ctx)
+            if raw is not None:
+                try:
+                    ctx.input = plan.read(raw)
                 except DoesNotFit as error:
                     unfit = unfit or Unfit(f"its input does not fit the schema: {error}")
                     continue
                 except MalformedJson as error:
-                    return Unfit(f"could not be worked off: MalformedJson: {error}")
+                    return _malformed(error)
             if await self.meets(hand, plan, ctx.input, ctx):
                 return await self.call(hand, plan.handler, (ctx.input, ctx), ctx)
         return unfit or SKIPPED
@@ -155,6 +165,11 @@ class Invoker:
                 result = await in_thread(handler.function, *arguments, limiter=limiter)
         if type(result) is CoroutineType:
             return await drive(result, hand.arm)
+        return await self._finish(hand, result)
+
+    @staticmethod
+    async def _finish(hand: Hand, result: Any) -> Any:
+        """Give what a function gave that is no coroutine, once it is there."""
         if inspect.isawaitable(result):
             hand.arm()
             return await result
@@ -210,14 +225,28 @@ class _Plan:
         if handler is None:  # a step is only run when each of its triggers has one
             raise RuntimeError(f"step {step.name!r} has no handler for {trigger.kind}")
         around: tuple[Handler, ...] = ()
-        schema = plain = None
+        schema = trigger.input_schema if isinstance(trigger, QueueTrigger) else None
+        plain = schema is None and trigger.condition is None
         if isinstance(trigger, HttpTrigger):
             around = (*middleware, *trigger.middleware)
             checked = trigger.body_schema is not None or trigger.query_params is not None
-            plain = not around and not checked and not handler.wants_http_args
-        elif isinstance(trigger, QueueTrigger):
-            schema = trigger.input_schema
-        return cls(trigger, handler, around, schema, plain is not False and not trigger.condition)
+            plain = plain and not (around or checked or handler.wants_http_args)
+        topics = [each.topic for each in step.triggers if isinstance(each, QueueTrigger)]
+        if isinstance(trigger, QueueTrigger) and topics.count(trigger.topic) > 1:
+            plain = False  # there may be another trigger that fits better
+        return cls(trigger, handler, around, schema, plain)
+
+
+# bodies whose values are texts, whatever they stand for
+_FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
+
+
+def _is_form(headers: Mapping[str, str]) -> bool:
+    return str(headers.get("content-type", "")).lower().startswith(_FORMS)
+
+
+def _malformed(error: MalformedJson) -> Unfit:
+    return Unfit(f"could not be worked off: MalformedJson: {error}")
 
 
 class _Exchange:
@@ -229,13 +258,13 @@ class _Exchange:
         hand: Hand,
         plan: _Plan,
         ctx: Context,
-        begin: Callable[[Any], Streamed],
+        listener: Listener,
     ) -> None:
         self._invoker = invoker
         self._hand = hand
         self._plan = plan
         self._ctx = ctx
-        self._begin = begin
+        self._listener = listener
 
     async def answer(self, index: int, request: Any, *, nested: bool = False) -> Any:
         """Give the answer of what is behind the middleware before ``index``."""
@@ -273,7 +302,9 @@ class _Exchange:
                 )
             what = "Invalid request body"
             if trigger.body_schema is not None:
-                request["body"] = trigger.body_schema.check(request["body"])
+                schema, body = trigger.body_schema, request["body"]
+                is_form = isinstance(body, dict) and _is_form(request["headers"])
+                request["body"] = schema.check_form(body) if is_form else schema.check(body)
         except DoesNotFit as error:
             details = [{"path": each.path, "message": each.message} for each in error.misfits]
             return {"status": 400, "body": {"error": what, "details": details}}
@@ -284,7 +315,7 @@ class _Exchange:
             return await self._invoker.call(
                 self._hand, plan.handler, (request, ctx), ctx, nested=nested
             )
-        response = MotiaHttpResponse(ctx, self._begin)
+        response = MotiaHttpResponse(ctx, self._listener.begin)
         ctx.input = MotiaHttpArgs(request, response)
         result = await self._invoker.call(
             self._hand, plan.handler, (ctx.input, ctx), ctx, nested=nested

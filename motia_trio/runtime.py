@@ -374,8 +374,8 @@ class Runtime:
         that returns first, nobody waits any more, and the handler is cancelled.
 
         Raises:
-            Abandoned, Closed, Overloaded, TimedOut, HandlerFailed, StepCrashed: as ``StepActor.ask``
-                raises them.
+            Abandoned, Closed, Overloaded, TimedOut, HandlerFailed, StepCrashed: see
+                ``StepActor.ask``.
         """
         self._check_open()
         return await self._actors[step].ask(trigger, request, trace_id, gone)

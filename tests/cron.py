@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
-import pytest
 import trio
 import trio.testing
 
@@ -16,6 +15,9 @@ from motia_trio import App, Service, open_runtime
 from motia_trio.plans import ScheduleNode
 from motia_trio.steps import StepDefinition
 from tests.support import Notebook
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def wall(text: str) -> float:
@@ -55,14 +57,17 @@ class Days:
         return notebook
 
 
+def now(rt: Service) -> float:
+    """The wall time by which the schedules of a runtime go."""
+    return rt._shared.clock.now()  # noqa: SLF001 - there is no other way to see it
+
+
 async def until(rt: Service, text: str) -> None:
     """Let time pass to a wall time, and all of it be done."""
-    await trio.sleep(wall(text) - rt._shared.clock.now())
+    await trio.sleep(wall(text) - now(rt))
     await rt.quiesce()
 
 
 def schedule(rt: Service, step: str, index: int = 0) -> ScheduleNode:
     """One schedule in the tree."""
     return rt.tree()[step].schedules[index]
-
-

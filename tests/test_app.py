@@ -138,10 +138,8 @@ def test_all_problems_of_all_steps_are_reported_together() -> None:
     assert len(problems(*steps)) == 7
 
 
-def test_triggers_that_will_not_run_are_warned_of() -> None:
-    definition = make(cron("@daily"), stream("s"))
-    (warning,) = App([definition]).warnings
-    assert warning.startswith(f"{definition.step.source}: its cron trigger will not run")
+def test_triggers_of_every_kind_run_and_none_is_warned_of() -> None:
+    assert App([make(cron("@daily"), stream("s"))]).warnings == ()
 
 
 def test_topics_that_nobody_listens_to_are_warned_of() -> None:

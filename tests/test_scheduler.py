@@ -10,10 +10,10 @@ import trio
 import trio.testing
 
 from motia_trio import App, Closed, Overloaded, StoreBroken, cron, open_runtime, queue, step
-from motia_trio.events import ActorQuarantined, StoreFailed, TickFailed, TickSkipped
-from motia_trio.policies import Restart, RestartPolicy
+from motia_trio.events import StoreFailed, TickFailed, TickSkipped
+from motia_trio.policies import RestartPolicy
 from motia_trio.service import Service
-from tests.cron import Days, schedule, until, wall
+from tests.cron import Days, now, schedule, until, wall
 from tests.support import Notebook
 
 NOON = "2026-06-01 12:00"
@@ -43,7 +43,7 @@ async def test_a_step_runs_at_the_times_of_its_schedule(at_noon: Any, where: dic
 
     @step(cron("*/10 * * * *"), name="Work")
     async def work(ctx: Any) -> None:
-        ran.append(rt._shared.clock.now())
+        ran.append(now(rt))
 
     async with open_runtime(App([work], **where), observers=()) as rt:
         await until(rt, "2026-06-01 12:35")
@@ -81,10 +81,13 @@ async def test_several_schedules_of_one_step_are_told_apart(at_noon: Any) -> Non
     assert sorted(seen[1:]) == [2, 3]
 
 
-async def test_a_schedule_whose_years_run_out_ends(at_noon: Any) -> None:
+async def test_a_schedule_whose_years_run_out_ends(
+    days: Days, autojump_clock: trio.testing.MockClock
+) -> None:
     ran: list[int] = []
+    days.begin("2090-06-01 12:00")
 
-    @step(cron("0 0 13 1 6 * 2026"), name="Once")
+    @step(cron("0 0 13 1 6 * 2090"), name="Once")
     async def once(ctx: Any) -> None:
         ran.append(1)
 
@@ -94,16 +97,26 @@ async def test_a_schedule_whose_years_run_out_ends(at_noon: Any) -> None:
         assert schedule(rt, "Once").next_at is None
 
 
-async def test_a_transactional_step_and_one_in_a_thread_have_schedules_too(at_noon: Any) -> None:
-    @step(
-        {"name": "Count", "cron": "* * * * *", "type": "cron", "delivery": "transactional"},
-        lambda ctx: ctx.state.update("g", "k", {"type": "increment", "by": 1}),
-    )
-    def unused() -> None: ...
+@pytest.mark.parametrize("delivery", ["immediate", "transactional"])
+async def test_what_a_run_does_with_ctx_is_kept(delivery: str, at_noon: Any, where: dict) -> None:
+    async def handler(ctx: Any) -> None:
+        await ctx.state.update("g", "k", {"type": "increment", "by": 1})
 
+    config = {"name": "Count", "type": "cron", "cron": "* * * * *", "delivery": delivery}
+    async with open_runtime(App([step(config, handler)], **where), observers=()) as rt:
+        await until(rt, "2026-06-01 12:03:30")
+        assert await rt.state.get("g", "k") == 3
+
+
+async def test_a_handler_in_a_thread_has_schedules_too(where: dict) -> None:
     @step(cron("* * * * *"), name="Thread")
     def thread(ctx: Any) -> None:
-        ctx.state.update("g", "t", {"type": "increment", "by": 1})
+        ctx.state.set("g", "k", ctx.trigger.type)
+
+    async with open_runtime(App([thread], **where), observers=()) as rt:
+        await rt.run_cron("Thread")
+        await rt.quiesce()
+        assert await rt.state.get("g", "k") == "cron"
 
 
 async def test_quiesce_waits_for_what_a_schedule_started(at_noon: Any) -> None:
@@ -206,7 +219,7 @@ async def test_a_tick_that_finds_the_last_run_still_going_is_skipped_and_counted
 
     @step(cron("* * * * *"), name="Slow")
     async def slow(ctx: Any) -> None:
-        ran.append(rt._shared.clock.now())
+        ran.append(now(rt))
         await trio.sleep(150)
 
     async with open_runtime(App([slow]), observers=[notebook]) as rt:
@@ -281,8 +294,272 @@ async def test_a_tick_of_a_quarantined_step_is_skipped_and_counted(at_noon: Any)
     async def crash(ctx: Any) -> None:
         raise SystemExit(1)
 
-    never = RestartPolicy(default=Restart(intensity=0)) if False else RestartPolicy()
-    async with open_runtime(App([crash]), observers=[notebook], restarts=never) as rt:
+    restarts = RestartPolicy(max_restarts=0, cool_down=200)
+    async with open_runtime(App([crash]), observers=[notebook], restarts=restarts) as rt:
+        await trio.sleep(4 * 60 + 1)
+        assert rt.tree()["Crash"].state == "quarantined"
+        assert schedule(rt, "Crash").skipped == 3
+        assert schedule(rt, "Crash").running == 0
+    assert reasons(notebook) == [("it is quarantined, or its mailbox is full", 1)] * 3
+
+
+async def test_a_tick_that_finds_no_room_in_the_mailbox_is_skipped_and_counted(
+    at_noon: Any,
+) -> None:
+    notebook = Notebook()
+
+    @step(*(cron("0 13 * * *") for _ in range(10)), name="Many")
+    async def many(ctx: Any) -> None:
+        await trio.sleep(1)
+
+    async with open_runtime(App([many], mailbox=4), observers=[notebook]) as rt:
+        await until(rt, "2026-06-01 13:05")
+        skipped = sum(node.skipped for node in rt.tree()["Many"].schedules)
+        ran = sum(node.last_at is not None for node in rt.tree()["Many"].schedules)
+    assert skipped == len(reasons(notebook))
+    assert (ran, skipped) == (4, 6)
+
+
+# when the clock is set, or the machine slept
+
+
+async def test_what_a_clock_that_is_set_forward_goes_past_is_skipped_and_counted(
+    at_noon: trio.testing.MockClock,
+) -> None:
+    ran: list[float] = []
+    notebook = Notebook()
+
+    @step(cron("30 * * * *"), name="Hourly")
+    async def hourly(ctx: Any) -> None:
+        ran.append(now(rt))
+
+    async with open_runtime(App([hourly]), observers=[notebook]) as rt:
+        await until(rt, "2026-06-01 12:45")
+        at_noon.jump(5 * 3600)  # to 17:45: 13:30 to 17:30 are gone by
+        await until(rt, "2026-06-01 18:45")
+        assert schedule(rt, "Hourly").skipped == 5
+    assert ran == pytest.approx([wall("2026-06-01 12:30"), wall("2026-06-01 18:30")])
+    assert reasons(notebook) == [("the clock went past it", 5)]
+
+
+async def test_with_catch_up_it_runs_once_for_what_the_clock_went_past(
+    at_noon: trio.testing.MockClock,
+) -> None:
+    ran: list[float] = []
+    notebook = Notebook()
+
+    @step(cron("30 * * * *", catch_up=True), name="Hourly")
+    async def hourly(ctx: Any) -> None:
+        ran.append(now(rt))
+
+    async with open_runtime(App([hourly]), observers=[notebook]) as rt:
+        await until(rt, "2026-06-01 12:45")
+        at_noon.jump(5 * 3600)
+        await until(rt, "2026-06-01 17:46")
+        assert ran == pytest.approx([wall("2026-06-01 12:30"), wall("2026-06-01 17:45")])
+        assert schedule(rt, "Hourly").last_at == wall("2026-06-01 17:30")
+    assert reasons(notebook) == [("the clock went past it", 4)]
+
+
+async def test_a_tick_that_is_less_than_two_minutes_late_runs(
+    at_noon: trio.testing.MockClock,
+) -> None:
+    """A loop that was held up, or a clock that was set a little, does not cost a day's run."""
+    ran: list[int] = []
+
+    @step(cron("0 13 * * *"), name="Daily")
+    async def daily(ctx: Any) -> None:
+        ran.append(1)
+
+    async with open_runtime(App([daily]), observers=()) as rt:
+        await until(rt, "2026-06-01 12:59")
+        at_noon.jump(170)
+        await until(rt, "2026-06-01 13:05")
+        assert ran == [1]
+        assert schedule(rt, "Daily").skipped == 0
+
+
+async def test_of_very_many_ticks_that_were_missed_a_thousand_are_counted(
+    at_noon: trio.testing.MockClock,
+) -> None:
+    notebook = Notebook()
+
+    @step(cron("* * * * * *"), name="Often")
+    async def often(ctx: Any) -> None: ...
+
+    async with open_runtime(App([often]), observers=[notebook]) as rt:
+        at_noon.jump(86400)
+        await trio.sleep(0.5)
+        await rt.quiesce()
+    assert reasons(notebook) == [("the clock went past it (no more than 1000 are counted)", 1000)]
+
+
+# by hand
+
+
+async def test_a_trigger_runs_by_hand_and_gives_its_trace_id(at_noon: Any, where: dict) -> None:
+    seen: list[Any] = []
+
+    @step(cron("@daily"), name="Daily")
+    async def daily(ctx: Any) -> None:
+        seen.append((ctx.trigger.expression, ctx.trace_id))
+
+    async with open_runtime(App([daily], **where), observers=()) as rt:
+        trace_id = await rt.run_cron("Daily")
+        await rt.quiesce()
+        assert seen == [("@daily", trace_id)]
+        assert schedule(rt, "Daily").last_at is None  # it is no tick of the schedule
+        assert schedule(rt, "Daily").next_at == wall("2026-06-02")
+
+
+async def test_of_several_triggers_it_is_said_which(at_noon: Any) -> None:
+    seen: list[int] = []
+
+    @step(queue("t"), cron("@daily"), cron("@hourly"), name="Two")
+    async def two(input: Any, ctx: Any) -> None:
+        seen.append(ctx.trigger.index)
+
+    @step(queue("t"), name="None")
+    async def none(ctx: Any) -> None: ...
+
+    async with open_runtime(App([two, none]), observers=()) as rt:
+        await rt.run_cron("Two", 2)
+        await rt.run_cron("Two", "@daily")
+        await rt.quiesce()
+        assert seen == [2, 1]
+        with pytest.raises(
+            ValueError, match=r"'Two' has 2 cron triggers: say which of 1 \(@daily\), 2"
+        ):
+            await rt.run_cron("Two")
+        with pytest.raises(KeyError, match="step 'Two' has no cron trigger 0; it has 1 "):
+            await rt.run_cron("Two", 0)
+        for name in ("None", "Nobody"):
+            with pytest.raises(
+                KeyError, match=f"no step '{name}' with a cron trigger; there are: Two"
+            ):
+                await rt.run_cron(name)
+
+
+async def test_what_still_runs_is_not_run_by_hand_and_a_run_by_hand_keeps_a_tick_off(
+    at_noon: Any,
+) -> None:
+    notebook = Notebook()
+
+    @step(cron("* * * * *"), name="Slow")
+    async def slow(ctx: Any) -> None:
+        await trio.sleep(90)
+
+    async with open_runtime(App([slow]), observers=[notebook]) as rt:
+        await rt.run_cron("Slow")
+        with pytest.raises(Overloaded, match="step 'Slow' still runs for"):
+            await rt.run_cron("Slow")
+        await trio.sleep(80)
+        assert reasons(notebook) == [("the last run still goes on", 1)]
+
+
+async def test_nothing_runs_by_hand_where_nothing_runs(at_noon: Any) -> None:
+    @step(cron("* * * * *"), name="Work")
+    async def work(ctx: Any) -> None:
+        raise AssertionError("it ran")
+
+    async with open_runtime(App([work]), observers=(), idle=True) as rt:
+        with pytest.raises(Closed, match="idle=True"):
+            await rt.run_cron("Work")
         await trio.sleep(3600)
-        assert schedule(rt, "Crash").skipped >= 0
-    assert notebook.of(ActorQuarantined) or True
+        node = schedule(rt, "Work")
+        assert (node.running, node.last_at) == (0, None)
+        assert node.next_at == wall("2026-06-01 13:01")
+    with pytest.raises(Closed):
+        await rt.run_cron("Work")
+
+
+# a store that fails
+
+
+async def test_a_tick_whose_beginning_cannot_be_kept_is_skipped(
+    at_noon: Any, where: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that nobody knows of would be run again."""
+    ran: list[int] = []
+    notebook = Notebook()
+
+    @step(cron("* * * * *"), name="Work")
+    async def work(ctx: Any) -> None:
+        ran.append(1)
+
+    async def full(*_: object) -> None:
+        await trio.lowlevel.checkpoint()
+        raise StoreBroken("the disk is full")
+
+    async with open_runtime(App([work], **where), observers=[notebook]) as rt:
+        with monkeypatch.context() as failing:
+            failing.setattr(type(rt.store), "commit", full)
+            await until(rt, "2026-06-01 12:03:30")
+            assert (ran, schedule(rt, "Work").skipped) == ([], 3)
+        await until(rt, "2026-06-01 12:05:30")
+        assert ran == [1, 1]
+    assert reasons(notebook) == [("the store could not keep that it begins", 1)] * 3
+    (failed,) = notebook.of(StoreFailed)
+    assert (failed.step, failed.message_id) == ("Work", None)
+    assert failed.error == "StoreBroken: the disk is full"
+
+
+# its end
+
+
+async def test_no_tick_comes_once_the_runtime_stops(at_noon: Any, where: dict) -> None:
+    ran: list[float] = []
+
+    @step(cron("* * * * *"), name="Often")
+    async def often(ctx: Any) -> None:
+        ran.append(now(rt))
+
+    @step(queue("t"), name="Slow")
+    async def slow(input: Any, ctx: Any) -> None:
+        await trio.sleep(600)
+
+    app = App([often, slow], shutdown_timeout=3600, **where)
+    async with open_runtime(app, observers=()) as rt:
+        await rt.enqueue("t")
+        await until_taken(rt)
+        await trio.sleep(125)
+        began = trio.current_time()
+    assert trio.current_time() - began == pytest.approx(475, abs=1)
+    assert len(ran) == 2
+
+
+async def until_taken(rt: Service) -> None:
+    while not rt.tree()["Slow"].in_flight:
+        await trio.sleep(0.01)
+
+
+async def test_a_run_in_hand_goes_on_to_its_end_in_a_stop(at_noon: Any) -> None:
+    ended: list[int] = []
+
+    @step(cron("0 13 * * *"), name="Slow")
+    async def slow(ctx: Any) -> None:
+        await trio.sleep(20)
+        ended.append(1)
+
+    async with open_runtime(App([slow]), observers=()):
+        await trio.sleep(3601)
+    assert ended == [1]
+
+
+async def test_leaving_by_an_error_leaves_nothing_behind(at_noon: Any, where: dict) -> None:
+    @step(cron("* * * * *"), name="Slow")
+    async def slow(ctx: Any) -> None:
+        await trio.sleep(45)
+
+    with pytest.raises(ZeroDivisionError):
+        async with open_runtime(App([slow], **where), observers=()) as rt:
+            await trio.sleep(70)
+            assert schedule(rt, "Slow").running == 1
+            raise ZeroDivisionError
+    assert rt._shared.activity.count == 0  # noqa: SLF001 - what quiesce() would wait for
+
+
+async def test_no_stream_has_a_name_that_the_runtime_keeps_for_itself(at_noon: Any) -> None:
+    async with open_runtime(App([]), observers=()) as rt:
+        with pytest.raises(ValueError, match=r"does not begin with '\(': '\(cron\)'"):
+            rt.streams["(cron)"]

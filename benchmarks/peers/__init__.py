@@ -22,7 +22,8 @@ What is not installed is left out: `Peer.available` says what to install.
 """
 
 from benchmarks.peers.load import Figures
-from benchmarks.peers.peer import REDIS_SETTINGS, Peer
+from benchmarks.peers.peer import Peer
+from benchmarks.peers.processes import REDIS_SETTINGS
 
 __all__ = ["PEERS", "REDIS_SETTINGS", "Figures", "Peer"]
 

@@ -90,18 +90,23 @@ class Incoming:
                 event = await self._receive()
                 self.gone = event["type"] == "http.disconnect"
 
-    async def discard(self, seconds: float) -> None:
-        """Read what is left of a body that nobody wants, for some seconds. A checkpoint.
+    async def discard(self, seconds: float, pause: float) -> None:
+        """Read what is left of a body that nobody wants. A checkpoint.
 
-        A connection that is closed while something comes is reset, and its client may never see
-        the answer that it was sent. Source: RFC 9112, 9.6.
+        For ``seconds`` at the most, or until nothing came for ``pause`` seconds. A connection that
+        is closed while something comes is reset, and its client may never see the answer that it
+        was sent. Source: RFC 9112, 9.6.
         """
         with trio.move_on_after(seconds):
             while not self.ended and not self.gone:
-                try:
-                    await self._next()
-                except ClientGone:
+                with trio.move_on_after(pause) as waiting:
+                    try:
+                        await self._next()
+                    except ClientGone:
+                        return
+                if waiting.cancelled_caught:
                     return
+                await trio.lowlevel.checkpoint()
 
 
 class BodyStream:

@@ -24,6 +24,8 @@ WATCHED = "motia_trio.watched"
 _PIECE = 64 * 1024
 # seconds for which what still comes of a body that nobody wants is read and dropped
 _LINGER = 5.0
+# seconds without anything after which nothing more is expected
+_PAUSE = 0.5
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -141,8 +143,8 @@ class Sender:
 
     async def _end(self) -> None:
         """End the answer, once nothing comes any more that would have it reset."""
-        if not self._incoming.ended:
-            await self._incoming.discard(_LINGER)
+        if self._watched and not self._incoming.ended:
+            await self._incoming.discard(_LINGER, _PAUSE)
         await self._put({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _put(self, event: Any) -> None:

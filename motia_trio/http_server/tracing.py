@@ -30,7 +30,7 @@ def trace_id_of(headers: Data) -> str:
     if given is not None:
         found = _TRACEPARENT.fullmatch(given.strip())
         if found is not None and (found[1] != "00" or found[3] is None):
-            return found[2]
+            return str(found[2])
     given = dict.get(headers, "x-trace-id")
     if given is not None and _TRACE_ID.fullmatch(given) is not None:
         return given

@@ -41,7 +41,8 @@ class TriggerSchemas:
         compiled = self._compiled[id(given)][1]
         if isinstance(compiled, Schema):
             return compiled
-        return self._refuse(key, compiled)
+        self._refuse(key, compiled)
+        return None
 
     def query(self, given: Any, key: str) -> tuple[Schema | None, tuple[QueryDoc, ...]]:
         """Read query parameters: a schema that is checked, or words about each for documents."""
@@ -58,7 +59,8 @@ class TriggerSchemas:
             return None, ()
         schema = self.schema(given, key)
         if schema is not None and not schema.takes_objects:
-            return self._refuse(key, "a query is an object of its names, and this takes none"), ()
+            self._refuse(key, "a query is an object of its names, and this takes none")
+            return None, ()
         return schema, ()
 
     def by_status(self, given: Any, key: str) -> dict[int, Schema]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -18,6 +19,9 @@ from motia_trio import App, Service, open_runtime
 from motia_trio.observe import LoggingObserver
 from tests.contract.dialects import DIALECTS, Dialect
 from tests.support import Notebook, project
+
+# made once: reading the machine's certificates takes longer than most of these tests, which need none
+TLS = ssl.create_default_context()
 
 Serving: TypeAlias = Callable[..., AbstractAsyncContextManager[tuple[Service, httpx.AsyncClient]]]
 
@@ -82,7 +86,7 @@ def served(notebook: Notebook) -> Serving:
             open_runtime(
                 app, http="127.0.0.1:0", observers=[notebook, LoggingObserver()], **options
             ) as rt,
-            httpx.AsyncClient(base_url=rt.http_url or "") as client,
+            httpx.AsyncClient(base_url=rt.http_url or "", verify=TLS) as client,
         ):
             yield rt, client
 

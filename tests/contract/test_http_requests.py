@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import trio
-from pydantic import BaseModel
 
 from motia_trio import http, open_runtime, queue, step
 from tests.contract.conftest import Project, Serving
@@ -22,13 +21,15 @@ SENT = {
 }
 
 
-class Order(BaseModel):
-    """What handlers make of an input by themselves."""
-
+# what handlers make of an input by themselves
+ORDER = """
+from pydantic import BaseModel
+class Model(BaseModel):
     x: int
-    orderId: int  # noqa: N815 - as it is sent
+    orderId: int
     customer: dict[str, str]
     lines: list[dict[str, int]]
+"""
 
 
 # one mapping type
@@ -82,10 +83,7 @@ async def test_an_event_input_answers_to(
 ) -> None:
     """One mapping type serves as request and as event input: … `input.orderId` and
     `Model(**input)` all work; nested objects too."""
-    code = (
-        "from tests.contract.test_http_requests import Order as Model\n"
-        f"async def handler(input, ctx):\n    saw({words})"
-    )
+    code = f"{ORDER}\nasync def handler(input, ctx):\n    saw({words})"
     async with open_runtime(files.app(dialect.queue("t", code)), observers=()) as rt:
         await rt.enqueue("t", SENT)
         await rt.quiesce()

@@ -28,6 +28,7 @@ from motia_trio.events import (
     StepLogged,
     StoreFailed,
     StoreRecovered,
+    TickSkipped,
     TopicUnheard,
     TopicUnlisted,
     TransactionRepeated,
@@ -109,6 +110,21 @@ EVENTS: list[tuple[Event, str, list[str]]] = [
         StoreFailed("Ship", TRACE, "m", "disk full"),
         "ERROR",
         ["how a delivery ended", "disk full", "message_id=m"],
+    ),
+    (
+        StoreFailed("Ship", None, None, "disk full"),
+        "ERROR",
+        ["Ship", "what its schedule did", "disk full"],
+    ),
+    (
+        TickSkipped("Ship", "f.py", "@daily", "the last run still goes on", 1),
+        "WARNING",
+        ["1 run of '@daily' skipped: the last run still goes on", "Ship", "file=f.py"],
+    ),
+    (
+        TickSkipped("Ship", "f.py", "@daily", "the clock went past it", 3),
+        "WARNING",
+        ["3 runs of '@daily' skipped: the clock went past it", "skipped=3"],
     ),
     (
         StoreRecovered("Ship", TRACE, "m", 2.5),

@@ -231,8 +231,8 @@ def test_a_schedule_that_crosses_a_clock_change_fires_once(
         ("*/20 * * * *", "Europe/Berlin", "2026-03-29", 0, 3,
             "00:00+01 00:20+01 00:40+01 01:00+01 01:20+01 01:40+01 03:00+02 03:20+02 03:40+02"),
         ("*/20 * * * *", "Europe/Berlin", "2026-10-25", 1, 5,
-            "01:00+02 01:20+02 01:40+02 02:00+02 02:20+02 02:40+02 02:00+01 02:20+01 02:40+01 "
-            "03:00+01 03:20+01 03:40+01"),
+            ("01:00+02 01:20+02 01:40+02 02:00+02 02:20+02 02:40+02 02:00+01 02:20+01 02:40+01 "
+             "03:00+01 03:20+01 03:40+01")),
         ("0 */2 * * *", "Europe/Berlin", "2026-10-25", 0, 6, "00:00+02 02:00+02 02:00+01 04:00+01"),
         ("0 0-23 * * *", "Europe/Berlin", "2026-10-25", 1, 4, "01:00+02 02:00+02 02:00+01"),
         ("@hourly", "Australia/Lord_Howe", "2026-04-05", 0, 4, "00:00+11 01:00+11 02:00+1030 03:00+1030"),
@@ -303,9 +303,7 @@ class Fields:
     follows_time: bool
 
     def fits(self, local: datetime) -> bool:
-        return (
-            local.minute in self.minutes and local.hour in self.hours and self.on(local.date())
-        )
+        return local.minute in self.minutes and local.hour in self.hours and self.on(local.date())
 
     def on(self, day: date) -> bool:
         in_month = self.days is None or day.day in self.days

@@ -159,9 +159,20 @@ def test_what_several_parts_say_of_one_name_holds_together() -> None:
     assert schema.check_strings({"page": "2", "name": "3"}) == {"page": 2, "name": "3"}
 
 
-def test_a_reference_that_goes_in_a_circle_says_nothing() -> None:
+CIRCLE = {"$ref": "#/$defs/a"}
+
+
+@pytest.mark.parametrize("several", [1, 3])
+def test_a_reference_that_goes_in_a_circle_says_nothing(several: int) -> None:
+    circle = {"anyOf": [CIRCLE] * several + [{"properties": {"b": CIRCLE}}]}
+    schema = compile_schema({"properties": {"a": CIRCLE}, **CIRCLE, "$defs": {"a": circle}})
+    assert schema.check_strings({"a": "1", "b": "1"}) == {"a": "1", "b": "1"}
+
+
+def test_a_long_chain_of_references_is_no_harm() -> None:
+    chain = {f"d{n}": {"$ref": f"#/$defs/d{n + 1}"} for n in range(2000)}
     schema = compile_schema(
-        {"properties": {"a": {"$ref": "#/$defs/a"}}, "$defs": {"a": {"$ref": "#/$defs/a"}}}
+        {"properties": {"a": {"$ref": "#/$defs/d0"}}, "$defs": {**chain, "d2000": {}}}
     )
     assert schema.check_strings({"a": "1"}) == {"a": "1"}
 
@@ -190,7 +201,7 @@ def test_of_a_class_a_query_has_the_fields_by_their_names() -> None:
     got = compile_schema(Page).check_strings({"pageSize": "5", "since": "2025-01-02", "more": "1"})
     assert type(got) is Data
     assert got == {"page_size": 5, "since": date(2025, 1, 2), "more": "1"}
-    assert got.pageSize == 5  # type: ignore[attr-defined]
+    assert got.pageSize == 5
     assert compile_schema(Page).check_form({"pageSize": "5"}) == Page(pageSize=5)
 
 

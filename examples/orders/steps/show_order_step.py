@@ -1,14 +1,16 @@
+from shop import Order, Problem, find, problem
+
+from motia_trio import http
+
 # GET /orders/:id tells how an order is.
 config = {
     "name": "ShowOrder",
     "description": "Tells how an order is",
-    "triggers": [{"type": "http", "method": "GET", "path": "/orders/:id"}],
+    "triggers": [http("GET", "/orders/:id", response_schema={200: Order, 404: Problem})],
     "flows": ["orders"],
 }
 
 
 async def handler(req, ctx):
-    order = await ctx.state.get("orders", req.path_params["id"])
-    if order is None:
-        return {"status": 404, "body": {"error": "No such order"}}
-    return {"status": 200, "body": order}
+    order = await find(ctx, req.path_params.id)
+    return {"status": 200, "body": order} if order else problem(404, "No such order")

@@ -23,7 +23,7 @@ _BOOLEANS = {
 }
 # how many names are remembered: those that clients make up must not fill the memory
 _MOST_NAMES = 256
-# references that are followed for one name: more of them are a circle
+# how deep a look goes: what lies deeper may be anything
 _DEEPEST = 32
 
 
@@ -46,7 +46,7 @@ class Strings:
     @property
     def takes_objects(self) -> bool:
         """Whether the schema takes objects at all."""
-        return "object" in _kinds(self._schema, self._schema, 0)
+        return "object" in _Look(self._schema).kinds(self._schema)
 
     def _read(self, name: str, value: Any) -> Any:
         kinds, of_items = self._wanted(name)
@@ -68,11 +68,9 @@ class Strings:
         """The kinds of value that may stand under a name, and those of its items, if a list."""
         if name in self._known:
             return self._known[name]
-        part = _part(self._schema, self._schema, name, 0)
-        wanted = (
-            _kinds(part, self._schema, 0),
-            _kinds(_part(part, self._schema, None, 0), self._schema, 0),
-        )
+        look = _Look(self._schema)
+        part = look.part(self._schema, name)
+        wanted = look.kinds(part), look.kinds(look.part(part, None))
         if len(self._known) < _MOST_NAMES:
             self._known[name] = wanted
         return wanted
@@ -135,49 +133,71 @@ def _branches(schema: Mapping[str, Any]) -> Iterator[list[Any]]:
     yield from ([each] for each in schema.get("allOf", []))
 
 
-def _kinds(schema: Any, root: Mapping[str, Any], depth: int) -> frozenset[str]:
-    """The kinds of value that a schema takes, as far as can be told without a value."""
-    if schema is False or (isinstance(schema, Mapping) and schema.get("not") == {}):
-        return frozenset()
-    if not isinstance(schema, Mapping) or depth > _DEEPEST:
-        return _ALL
-    kinds = _ALL
-    if (given := schema.get("type")) is not None:
-        kinds = frozenset([given] if isinstance(given, str) else given)
-        if "number" in kinds:
-            kinds |= {"integer"}
-    if "enum" in schema:
-        kinds &= frozenset(map(_kind, schema["enum"]))
-    if "const" in schema:
-        kinds &= {_kind(schema["const"])}
-    if "$ref" in schema:
-        kinds &= _kinds(resolve(root, schema["$ref"]), root, depth + 1)
-    for branches in _branches(schema):
-        kinds &= frozenset().union(*(_kinds(each, root, depth + 1) for each in branches))
-    return kinds
+class _Look:
+    """One look into a schema. It comes by each reference once, whatever circles they go in."""
 
+    def __init__(self, root: Mapping[str, Any]) -> None:
+        self._root = root
+        self._kinds_of: dict[str, frozenset[str]] = {}
+        self._parts_of: dict[tuple[str, str | None], Any] = {}
 
-def _part(schema: Any, root: Mapping[str, Any], name: str | None, depth: int) -> Any:
-    """The schema for the value under a name (None: for the items of a list)."""
-    if not isinstance(schema, Mapping) or depth > _DEEPEST:
-        return True
-    parts: list[Any] = []
-    if name is None:
-        parts += [schema["items"]] if isinstance(schema.get("items"), Mapping) else []
-    elif name in schema.get("properties", {}):
-        parts.append(schema["properties"][name])
-    else:
-        parts += _unnamed(schema, name)
-    if "$ref" in schema:
-        parts.append(_part(resolve(root, schema["$ref"]), root, name, depth + 1))
-    # a branch that takes no such value, or does not speak of it, does not say what to read
-    container = "array" if name is None else "object"
-    for branches in _branches(schema):
-        fitting = [each for each in branches if container in _kinds(each, root, depth + 1)]
-        said = [_part(each, root, name, depth + 1) for each in fitting]
-        if said := [part for part in said if part is not True]:
-            parts.append({"anyOf": said})
-    return {"allOf": parts} if parts else True
+    def kinds(self, schema: Any, depth: int = 0) -> frozenset[str]:
+        """The kinds of value that a schema takes, as far as can be told without a value."""
+        if schema is False or (isinstance(schema, Mapping) and schema.get("not") == {}):
+            return frozenset()
+        if not isinstance(schema, Mapping) or depth > _DEEPEST:
+            return _ALL
+        kinds = _ALL
+        if (given := schema.get("type")) is not None:
+            kinds = frozenset([given] if isinstance(given, str) else given)
+            if "number" in kinds:
+                kinds |= {"integer"}
+        if "enum" in schema:
+            kinds &= frozenset(map(_kind, schema["enum"]))
+        if "const" in schema:
+            kinds &= {_kind(schema["const"])}
+        if "$ref" in schema:
+            kinds &= self._kinds_behind(schema["$ref"], depth)
+        for branches in _branches(schema):
+            kinds &= frozenset().union(*(self.kinds(each, depth + 1) for each in branches))
+        return kinds
+
+    def _kinds_behind(self, reference: str, depth: int) -> frozenset[str]:
+        if reference not in self._kinds_of:
+            self._kinds_of[reference] = _ALL  # what a circle says of itself
+            target = resolve(self._root, reference)
+            self._kinds_of[reference] = self.kinds(target, depth + 1)
+        return self._kinds_of[reference]
+
+    def part(self, schema: Any, name: str | None, depth: int = 0) -> Any:
+        """The schema for the value under a name (None: for the items of a list)."""
+        if not isinstance(schema, Mapping) or depth > _DEEPEST:
+            return True
+        parts: list[Any] = []
+        if name is None:
+            parts += [schema["items"]] if isinstance(schema.get("items"), Mapping) else []
+        elif name in schema.get("properties", {}):
+            parts.append(schema["properties"][name])
+        else:
+            parts += _unnamed(schema, name)
+        if "$ref" in schema:
+            parts.append(self._part_behind(schema["$ref"], name, depth))
+        # a branch that takes no such value, or does not speak of it, does not say what to read
+        container = "array" if name is None else "object"
+        for branches in _branches(schema):
+            fitting = [each for each in branches if container in self.kinds(each, depth + 1)]
+            said = [self.part(each, name, depth + 1) for each in fitting]
+            if said := [part for part in said if part is not True]:
+                parts.append({"anyOf": said})
+        parts = [part for part in parts if part is not True]
+        return {"allOf": parts} if parts else True
+
+    def _part_behind(self, reference: str, name: str | None, depth: int) -> Any:
+        key = reference, name
+        if key not in self._parts_of:
+            self._parts_of[key] = True
+            self._parts_of[key] = self.part(resolve(self._root, reference), name, depth + 1)
+        return self._parts_of[key]
 
 
 def _unnamed(schema: Mapping[str, Any], name: str) -> Iterator[Any]:
