@@ -26,12 +26,12 @@ sys.path[0] = str(Path(__file__).parents[1])
 
 import argparse
 import logging
-import os
 import tempfile
 import time
 from typing import Any, NamedTuple
 
 import trio
+from benchmarks.machine import syncs
 from benchmarks.peers import PEERS, REDIS_SETTINGS
 from benchmarks.stores import HopStore, LogStore
 from benchmarks.table import print_table, ratios, spread
@@ -112,17 +112,6 @@ async def measure(kind: str, publishers: int, seconds: float) -> Figures:
     return Figures(count / took, latencies[count // 2] * 1e3, latencies[count * 99 // 100] * 1e3)
 
 
-def syncs(seconds: float) -> float:
-    """Appends of 1 kB a second, each synced."""
-    with tempfile.NamedTemporaryFile(dir=".") as file:
-        number, end = 0, time.perf_counter() + seconds
-        while time.perf_counter() < end:
-            os.write(file.fileno(), b"x" * 1000)
-            os.fdatasync(file.fileno())
-            number += 1
-    return number / seconds
-
-
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -137,7 +126,7 @@ def main() -> None:
     if options.switch_interval:
         sys.setswitchinterval(options.switch_interval)
     kinds = options.kinds.split(",")
-    print(f"fdatasync of 1 kB: {syncs(1):,.0f} a second\n")
+    print(f"fdatasync of 1 kB: {syncs(1, '.'):,.0f} a second\n")
     rows = [("publishers", *kinds, *(f"ours/{kind}" for kind in kinds[1:]), "p50 ms", "p99 ms")]
     counts = list(map(int, options.publishers.split(",")))
     for publishers in counts:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         MessageTooLarge,
         Misfit,
         MotiaTrioError,
+        MountFailed,
         NotEncodable,
         Overloaded,
         Problem,
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
         ValueTooLarge,
     )
     from motia_trio.events import Observer
-    from motia_trio.http_server import asgi_app
+    from motia_trio.http_server import UploadedFile, asgi_app
     from motia_trio.messages import DeadLetter, Failure, Message
     from motia_trio.policies import RestartPolicy, RetryPolicy
     from motia_trio.runtime import ActorNode, Runtime, Tree
@@ -79,6 +80,7 @@ __all__ = [
     "MotiaHttpArgs",
     "MotiaTrioError",
     "MultiTriggerStepBuilder",
+    "MountFailed",
     "NotEncodable",
     "Observer",
     "Overloaded",
@@ -98,6 +100,7 @@ __all__ = [
     "TimedOut",
     "Tree",
     "UpdateInvalid",
+    "UploadedFile",
     "ValueTooLarge",
     "asgi_app",
     "cron",
@@ -116,13 +119,13 @@ _HOMES = {
     "app": "App",
     "context": "Context",
     "errors": (
-        "AskInvalid Closed DoesNotFit HandlerFailed HandlerIgnoredCancel LoadFailed MalformedJson "
-        "MessageTooLarge Misfit MotiaTrioError NotEncodable Overloaded Problem SettingInvalid "
-        "StepCrashed StepQuarantined StoreBroken StoreDamaged StoreLocked StoreTooNew TimedOut "
-        "ValueTooLarge"
+        "AskInvalid Closed DoesNotFit HandlerFailed HandlerIgnoredCancel LoadFailed "
+        "MalformedJson MessageTooLarge Misfit MotiaTrioError MountFailed NotEncodable "
+        "Overloaded Problem SettingInvalid StepCrashed StepQuarantined StoreBroken "
+        "StoreDamaged StoreLocked StoreTooNew TimedOut ValueTooLarge"
     ),
     "events": "Observer",
-    "http_server": "asgi_app",
+    "http_server": "UploadedFile asgi_app",
     "messages": "DeadLetter Failure Message",
     "policies": "RestartPolicy RetryPolicy",
     "runtime": "ActorNode Runtime Tree",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import unquote
 
 from motia_trio.errors import LoadFailed, Problem
 from motia_trio.loader import FOLDERS, load_middleware, load_steps
@@ -152,7 +153,9 @@ def _shape(path: str) -> str:
     """A path with the names of its parameters left out: two that match alike are alike."""
     parts = path.strip("/").split("/")
     shapes = [
-        ":" if part.startswith(":") or (part.startswith("{") and part.endswith("}")) else part
+        ":"
+        if part.startswith(":") or (part.startswith("{") and part.endswith("}"))
+        else unquote(part)
         for part in parts
     ]
     if parts[-1].startswith("*"):

@@ -91,6 +91,7 @@ def test_two_steps_of_one_name_are_refused_with_both_places() -> None:
         ("/a", "/a/"),
         ("/a/:id", "/a/:name"),
         ("/a/:id", "/a/{id}"),
+        ("/A", "/%41"),
         ("/a/*rest", "/a/*rest"),
         pytest.param(
             "/a/*rest",

@@ -70,16 +70,16 @@ def process(
 
 
 @contextmanager
-def redis(folder: Path, variables: Mapping[str, str], seconds: float = 10.0) -> Iterator[None]:
+def redis(folder: Path, variables: Mapping[str, str], seconds: float = 10.0) -> Iterator[Process]:
     """A redis-server on a socket in the folder."""
-    with process(REDIS, folder, variables):
+    with process(REDIS, folder, variables) as started:
         end = time.monotonic() + seconds
         with socket.socket(socket.AF_UNIX) as client:
             while client.connect_ex(str(folder / "redis.sock")):
                 if time.monotonic() > end:
                     raise TimeoutError(f"redis-server did not listen in {seconds} s")
                 time.sleep(0.01)
-        yield
+        yield started
 
 
 def log_of(folder: Path, lines: int = 30) -> str:

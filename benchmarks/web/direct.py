@@ -33,9 +33,7 @@ App = Callable[
 PATIENCE = 30.0  # seconds for what is left to do when the time is over
 
 
-async def drive(
-    app: App, name: str, tasks: int, seconds: float, first: int
-) -> tuple[float, int]:
+async def drive(app: App, name: str, tasks: int, seconds: float, first: int) -> tuple[float, int]:
     """Requests a second, and the number after the last one that was used."""
     exchange = EXCHANGES[name]
     numbers = itertools.count(first)

@@ -35,6 +35,7 @@ class Figures(NamedTuple):
     handled: float  # orders a second until the last was done; 0 if there is no such work
     busy: float  # the part of the time that the clients had a core
     next_number: int
+    cpu_us: float = 0.0  # of all processes that serve, for each request; the clients do not know it
 
 
 class Load:
@@ -157,11 +158,7 @@ class Client:
     def _check(self, head: bytes, body: bytes) -> None:
         load, exchange = self._load, self._load.exchange
         right = numbered(exchange.answer, self._number)
-        if (
-            body != right
-            or not head.startswith(load.status.lower())
-            or exchange.header not in head
-        ):
+        if body != right or not head.startswith(load.status.lower()) or exchange.header not in head:
             raise SystemExit(
                 f"{exchange.method} {exchange.path}: expected {load.status!r} {exchange.header!r} "
                 f"{right!r}, got {head[:300]!r} {body[:300]!r}"

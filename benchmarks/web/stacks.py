@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
-from attrs import evolve, field, frozen, mutable
+from attrs import evolve, frozen, mutable
 
 from benchmarks.peers import PEERS, Peer
 from benchmarks.peers.processes import Process, folder_of, log_of, process, redis
 from benchmarks.web.exchanges import FIRST
 from benchmarks.web.load import Figures
 
-__all__ = ["BARE", "CELERY", "FASTAPI", "OURS", "STAMPING", "TASKIQ", "Server", "Stack"]
+__all__ = ["BARE", "CELERY", "FASTAPI", "OURS", "STAMPING", "TASKIQ", "Direct", "Server", "Stack"]
+
+
+class Direct(NamedTuple):
+    """Of one run without a socket: requests a second, and microseconds of a core for each."""
+
+    rate: float
+    cpu_us: float
+
 
 @frozen
 class Stack:
@@ -37,17 +47,18 @@ class Stack:
         return self.queue.available() if self.queue else None
 
     @contextmanager
-    def running(self, exchange: str) -> Iterator[Server]:
+    def running(self, exchange: str = "") -> Iterator[Server]:
         """All its processes, in a folder of their own, until the end."""
         with folder_of("web-") as (folder, variables), ExitStack() as stack:
             variables["BENCH_EXCHANGE"] = exchange
+            processes = []
             if self.queue:
-                stack.enter_context(redis(folder, variables))
-                worker = [sys.executable, *self.queue.worker]
-                stack.enter_context(process(worker, folder, variables))
+                processes.append(stack.enter_context(redis(folder, variables)))
+                worker = process([sys.executable, *self.queue.worker], folder, variables)
+                processes.append(stack.enter_context(worker))
             arguments = [sys.executable, *self.server]
             started = stack.enter_context(process(arguments, folder, variables, pipe=True))
-            server = Server(self.name, folder, variables, started)
+            server = Server(self.name, folder, variables, started, [*processes, started])
             server.port = int(server.answer())
             yield server
 
@@ -60,13 +71,14 @@ class Server:
     folder: Path
     variables: dict[str, str]
     process: Process
+    processes: list[Process]
     port: int = 0
     next_number: int = FIRST
-    busy: float = field(default=0.0, init=False)  # the most that clients were, of one core
 
     def load(self, exchange: str, connections: int, seconds: float) -> Figures:
         """Have clients ask over so many connections. Raises RuntimeError when it did not work."""
-        what = (exchange, self.port, connections, seconds, self.next_number)
+        first, cpu = self.next_number, self._cpu()
+        what = (exchange, self.port, connections, seconds, first)
         clients = [sys.executable, "-m", "benchmarks.web.load", *map(str, what)]
         try:
             with process(clients, self.folder, self.variables, pipe=True) as started:
@@ -75,17 +87,17 @@ class Server:
         except (OSError, ValueError, subprocess.TimeoutExpired) as error:
             raise self._problem(f"no figures for {exchange}") from error
         self.next_number = figures.next_number
-        self.busy = max(self.busy, figures.busy)
-        return figures
+        return figures._replace(cpu_us=(self._cpu() - cpu) / (self.next_number - first) * 1e6)
 
-    def drive(self, exchange: str, tasks: int, seconds: float) -> float:
-        """Requests a second of the same app in the same process, without a socket."""
+    def drive(self, exchange: str, tasks: int, seconds: float) -> Direct:
+        """The figures of the same app in the same process, without a socket."""
         assert self.process.stdin is not None
-        what = (exchange, tasks, seconds, self.next_number)
+        first, cpu = self.next_number, self._cpu()
+        what = (exchange, tasks, seconds, first)
         self.process.stdin.write(" ".join(map(str, what)).encode() + b"\n")
         self.process.stdin.flush()
         rate, self.next_number = json.loads(self.answer())
-        return float(rate)
+        return Direct(rate, (self._cpu() - cpu) / (self.next_number - first) * 1e6)
 
     def answer(self) -> bytes:
         """A line that the server prints."""
@@ -94,6 +106,17 @@ class Server:
         if not line:
             raise self._problem("it ended")
         return line
+
+    def _cpu(self) -> float:
+        """Seconds of a core that its processes have had until now; NaN where nobody knows."""
+        try:
+            import psutil
+        except ImportError:
+            return math.nan
+        parents = [psutil.Process(each.pid) for each in self.processes]
+        children = [child for parent in parents for child in parent.children(recursive=True)]
+        times = [each.cpu_times() for each in (*parents, *children)]
+        return sum(each.user + each.system for each in times)
 
     def _problem(self, what: str) -> RuntimeError:
         problem = RuntimeError(f"{self.name}: {what}")

@@ -11,8 +11,11 @@ from pydantic import BaseModel, Field
 KEY = os.environ.get("ORDERS_KEY", "open sesame")
 LOW, FULL = 3, 10  # of one item: fewer than LOW is too few, and then it is filled up to FULL
 
-Item = Annotated[str, Field(pattern=r"^[a-z][a-z ]{0,39}$")]
-OrderId = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,40}$")]
+ITEM = re.compile(r"[a-z][a-z ]{0,39}")
+ORDER_ID = re.compile(r"[A-Za-z0-9-]{1,40}")
+
+Item = Annotated[str, Field(pattern=f"^{ITEM.pattern}$")]
+OrderId = Annotated[str, Field(pattern=f"^{ORDER_ID.pattern}$")]
 Status = Literal["reserved", "out of stock", "shipped"]
 
 
@@ -38,9 +41,7 @@ def problem(status, error):
 
 async def find(ctx, order_id):
     """The order, or None. An id comes from outside, and may be what no order can have."""
-    if not re.fullmatch(r"[A-Za-z0-9-]{1,40}", order_id):
-        return None
-    return await ctx.state.get("orders", order_id)
+    return await ctx.state.get("orders", order_id) if ORDER_ID.fullmatch(order_id) else None
 
 
 async def with_key(req, ctx, following):

@@ -26,7 +26,7 @@ from motia_trio.http_server.refusals import ClientGone, Refusal
 from motia_trio.http_server.requests import headers_of, path_of, to_request
 from motia_trio.http_server.responses import NotAResponse, Response, error_response, to_response
 from motia_trio.http_server.routing import Match, NoMethod, Routes
-from motia_trio.http_server.sending import WATCHED, AnswerCut, Sender
+from motia_trio.http_server.sending import AnswerCut, Sender
 from motia_trio.http_server.streaming import pieces_of
 from motia_trio.http_server.tracing import trace_id_of
 from motia_trio.streamed import Streamed
@@ -87,14 +87,7 @@ class Exchange:
         self._incoming = Incoming(receive, edge.limit)
         self._body: Body | None = None
         self._reason: str | None = None
-        extensions = scope.get("extensions")
-        self._sender = Sender(
-            send,
-            self._incoming,
-            seconds=edge.client_timeout,
-            head_only=scope["method"] == "HEAD",
-            watched=extensions is not None and WATCHED in extensions,
-        )
+        self._sender = Sender(send, self._incoming, scope, edge.client_timeout)
 
     def close(self) -> None:
         """The request is over: give up its files."""
@@ -112,6 +105,7 @@ class Exchange:
             else:
                 response = self._own_answer(found)
             self._tell(response.status)
+            self.close()  # a client that reads slowly does not keep them
             await self._sender.whole(response, self._added(response.headers))
         except (ClientGone, Abandoned):
             return

@@ -9,7 +9,7 @@ import trio
 from motia_trio.http_server.refusals import ClientGone
 
 if TYPE_CHECKING:
-    from motia_trio.http_server.asgi import Send
+    from motia_trio.http_server.asgi import Scope, Send
     from motia_trio.http_server.incoming import Incoming
     from motia_trio.http_server.responses import Response
     from motia_trio.http_server.streaming import Pieces
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["WATCHED", "AnswerCut", "Sender"]
 
-#: the extension by which a server says that it gives up clients itself that do not read
+#: The extension by which our own server tells of the connection: whether it gives up a client by
+#: itself that does not read. Of other servers this is theirs to care for.
 WATCHED = "motia_trio.watched"
 
 # bytes that are sent at once; a client has a bounded time for each
@@ -37,17 +38,18 @@ class AnswerCut(Exception):
 class Sender:
     """Sends the answer to one request. ``seconds`` is what the client has to take each piece."""
 
-    __slots__ = ("_head_only", "_incoming", "_seconds", "_send", "_watched", "begun")
+    __slots__ = ("_bounded", "_head_only", "_incoming", "_lingers", "_seconds", "_send", "begun")
 
-    def __init__(
-        self, send: Send, incoming: Incoming, *, seconds: float, head_only: bool, watched: bool
-    ) -> None:
+    def __init__(self, send: Send, incoming: Incoming, scope: Scope, seconds: float) -> None:
         self._send = send
         self._incoming = incoming
         self._seconds = seconds
-        self._head_only = head_only
-        # whether the server itself gives up a client that does not read
-        self._watched = watched
+        self._head_only = scope["method"] == "HEAD"
+        extensions = scope.get("extensions") or {}
+        # whether what still comes is read and dropped, so that the answer is not lost
+        self._lingers = extensions.get(WATCHED, False)
+        # whether each send has to have its bound here
+        self._bounded = not extensions.get(WATCHED, True)
         #: whether anything was sent
         self.begun = False
 
@@ -61,7 +63,11 @@ class Sender:
         }
         self.begun = True
         incoming = self._incoming
-        if self._watched and len(body) <= _PIECE and (incoming.ended or incoming.gone):
+        if (
+            not self._bounded
+            and len(body) <= _PIECE
+            and (incoming.ended or incoming.gone or not self._lingers)
+        ):
             await self._send(start)
             await self._send({"type": "http.response.body", "body": body, "more_body": False})
             return
@@ -143,13 +149,13 @@ class Sender:
 
     async def _end(self) -> None:
         """End the answer, once nothing comes any more that would have it reset."""
-        if self._watched and not self._incoming.ended:
+        if self._lingers and not self._incoming.ended:
             await self._incoming.discard(_LINGER, _PAUSE)
         await self._put({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _put(self, event: Any) -> None:
         """Send one event. Raises ClientGone if the client does not take it in time."""
-        if self._watched:
+        if not self._bounded:
             await self._send(event)
             return
         with trio.move_on_after(self._seconds):

@@ -45,8 +45,7 @@ class Tasks:
         send: Callable[[Any], Awaitable[None]],
     ) -> Callable[[Event], Awaitable[None]]:
         """Start the application for one request; gives where its events are put."""
-        if self.watched:
-            scope["extensions"][WATCHED] = {}
+        scope["extensions"][WATCHED] = self.watched
         inbox = _Inbox()
         self._nursery.start_soon(self._serve, scope, inbox, send)
         return inbox.put

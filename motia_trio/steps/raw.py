@@ -58,7 +58,7 @@ def _route(path: str) -> str:
                 raise ValueError(f"{part!r}: a parameter is a whole segment, ':id' or '{{id}}'")
             names.append(part[1:-1])
         elif part[:1] in {":", "*"}:
-            names.append(part[1:])
+            names.append(part[1:] or "rest")  # as a * without a name is called
     if len(set(names)) < len(names):
         raise ValueError("two parameters have one name")
     return path

@@ -212,17 +212,8 @@ def _cron(expression: str, fields: list[str]) -> croniter:
             "(minute, hour, day of the month, month, day of the week), 6 with the second before "
             "them, 7 with the year after those"
         )
-    names = list(_FIELDS)[len(fields) == 5 : 7 if len(fields) == 7 else 6]
-    for index, (name, each) in enumerate(zip(names, fields, strict=True)):
-        alone = ["*"] * len(fields)
-        alone[index] = each
-        # croniter's own H and R are values that are hashed or random
-        fits = each[0] not in "hr" and croniter.is_valid(" ".join(alone), second_at_beginning=True)
-        if not fits:
-            raise ValueError(
-                f"{expression!r}: the {name} is {each!r}; it takes {_FIELDS[name]}, with * , - / "
-                "between them"
-            )
+    if any(each[0] in "hr" for each in fields):  # croniter's own: hashed and random values
+        raise ValueError(f"{expression!r}: {_misfit(fields)}")
     try:
         cron = croniter(
             " ".join(fields),
@@ -231,7 +222,7 @@ def _cron(expression: str, fields: list[str]) -> croniter:
             max_years_between_matches=_YEARS,
         )
     except CroniterError as error:
-        raise ValueError(f"{expression!r}: {error}") from None
+        raise ValueError(f"{expression!r}: {_misfit(fields) or error}") from None
     day, week = cron.expanded[2], cron.expanded[4]
     if (cron.nth_weekday_of_month and day != ["*"]) or (cron.nearest_weekday and week != ["*"]):
         # croniter would leave out one of the two
@@ -241,6 +232,20 @@ def _cron(expression: str, fields: list[str]) -> croniter:
             "beside it: give * there, or make it two triggers"
         )
     return cron
+
+
+def _misfit(fields: list[str]) -> str | None:
+    """Which field of an expression does not fit, even alone."""
+    from croniter import croniter  # noqa: PLC0415 - as above
+
+    names = list(_FIELDS)[len(fields) == 5 : 7 if len(fields) == 7 else 6]
+    for index, (name, each) in enumerate(zip(names, fields, strict=True)):
+        alone = ["*"] * len(fields)
+        alone[index] = each
+        fits = croniter.is_valid(" ".join(alone), second_at_beginning=True)
+        if not fits or each[0] in "hr":
+            return f"the {name} is {each!r}; it takes {_FIELDS[name]}, with * , - / between them"
+    return None
 
 
 def _zone(name: str) -> tzinfo | None:

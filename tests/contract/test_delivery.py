@@ -679,27 +679,28 @@ async def handler(input, ctx):
     assert "fit" in letter.reason or "schema" in letter.reason
 
 
-@pytest.mark.parametrize("by", ["queue", "state"])
+@pytest.mark.parametrize("by", ["queue", "state", "stream"])
 async def test_a_chain_longer_than_50_hops_is_stopped(by: str, where: Where) -> None:
     """A chain of triggers longer than 50 hops is stopped with a clear dead letter: a step that
     triggers itself does not eat the machine."""
     runs = 0
-    trigger = {"queue": {"type": "queue", "topic": "t"}, "state": {"type": "state"}}[by]
+    more = {"queue": {"topic": "t"}, "state": {}, "stream": {"streamName": "s"}}[by]
+
+    async def go_on(where: Any) -> None:
+        if by == "queue":
+            await where.enqueue("t", runs)
+        else:
+            items = where.state if by == "state" else where.streams.s
+            await items.set("g", "k", runs)
 
     async def handler(input: Any, ctx: Any) -> None:
         nonlocal runs
         runs += 1
-        if by == "queue":
-            await ctx.enqueue("t", runs)
-        else:
-            await ctx.state.set("g", "k", runs)
+        await go_on(ctx)
 
-    config = {"name": "S", "triggers": [trigger], "enqueues": ["t"]}
+    config = {"name": "S", "triggers": [{"type": by, **more}], "enqueues": ["t"]}
     async with open_runtime(App([step(config, handler)], **where), observers=()) as rt:
-        if by == "queue":
-            await rt.enqueue("t", 0)
-        else:
-            await rt.state.set("g", "k", 0)
+        await go_on(rt)
         await rt.quiesce()
         (letter,) = rt.dead_letters.list()
     assert runs in {50, 51}

@@ -589,6 +589,24 @@ async def handler(req):
     assert answer.headers["content-length"] == "5"
 
 
+async def test_head_of_a_streamed_body(served: Serving) -> None:
+    """HEAD is answered by the GET handler without a body"""
+    ended: list[bool] = []
+
+    async def pieces() -> AsyncIterator[bytes]:
+        try:
+            yield b"one"
+            yield b"two"
+        finally:
+            ended.append(True)
+
+    async with served([returning(lambda: {"status": 200, "body": pieces()})]) as (_, client):
+        with trio.fail_after(5):
+            answer = await client.head("/x")
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert ended == [True]
+
+
 PREFLIGHT = {
     "origin": "https://page.example",
     "access-control-request-method": "POST",

@@ -393,6 +393,18 @@ async def test_gzip_is_decoded(dialect: Dialect, files: Project, served: Serving
     assert answer.json()["body"] == {"a": 1}
 
 
+async def test_raw_body_of_gzip(dialect: Dialect, files: Project, served: Serving) -> None:
+    """`raw_body` (bytes as received)"""
+    sent = gzip.compress(b'{"a": 1}', mtime=0)
+    code = f"""
+async def handler(req, ctx):
+    return {{"status": 200, "body": [req.raw_body == {sent!r}, req.rawBody == {sent!r}]}}
+"""
+    headers = {"content-type": "application/json", "content-encoding": "gzip"}
+    async with served(files.app(dialect.http("POST", "/x", code))) as (_, client):
+        assert (await client.post("/x", content=sent, headers=headers)).json() == [True, True]
+
+
 async def test_gzip_that_grows_over_the_limit_is_too_large(
     dialect: Dialect, files: Project, served: Serving
 ) -> None:

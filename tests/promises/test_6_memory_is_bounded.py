@@ -41,7 +41,8 @@ async def test_a_thousand_requests_against_a_small_mailbox_get_200_or_503(
                     for _ in range(100):
                         nursery.start_soon(ask)
 
-            await burst()
+            for _ in range(12):  # Trio forgets the deadlines of scopes that are over by the thousand
+                await burst()
             gc.collect()
             tracemalloc.start()
             before = tracemalloc.get_traced_memory()[0]
@@ -52,7 +53,7 @@ async def test_a_thousand_requests_against_a_small_mailbox_get_200_or_503(
             tracemalloc.stop()
         mailbox = rt.tree()["Slow"].mailbox
     assert set(answers) == {200, 503}
-    assert answers.total() == 1000
+    assert answers.total() == 2100
     assert mailbox.capacity == mailbox.peak == 10
     assert mailbox.used == 0
     assert mailbox.refused == answers[503]

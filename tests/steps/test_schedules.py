@@ -184,6 +184,32 @@ def test_both_are_told_if_both_are_wrong() -> None:
     assert list(caught.value.wrong) == ["timezone", "expression"]
 
 
+SPELLED = st.text("0123456789*/-,#?LWHRlw@ \n\t\u00a0", max_size=30) | st.lists(
+    st.sampled_from(
+        ["*", "*/2", "1-5", "L", "L5", "MON#2", "?", "15W", "5/7", "0", "JAN", "60", "a"]
+    ),
+    min_size=4,
+    max_size=8,
+).map(" ".join)
+
+
+@given(expression=SPELLED | st.text(max_size=10), zone=st.just("UTC") | st.text(max_size=8))
+def test_whatever_is_written_is_a_schedule_or_told_to_be_none(expression: str, zone: str) -> None:
+    schedule, wrong = None, {}
+    try:
+        schedule = parse_schedule(expression, zone, now=NOW)
+    except ScheduleInvalid as error:
+        wrong = error.wrong
+    if schedule is None:
+        assert wrong
+        assert wrong.keys() <= {"expression", "timezone"}
+        assert all(wrong.values())
+    else:
+        found = schedule.after(NOW)
+        assert found is not None
+        assert found > NOW
+
+
 # changes of the clock: what is told is the local time and the offset that holds then
 
 

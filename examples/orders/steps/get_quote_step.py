@@ -1,7 +1,5 @@
-import re
-
 from pydantic import BaseModel
-from shop import Problem, problem
+from shop import ITEM, Problem, problem
 
 from motia_trio import TimedOut, http
 
@@ -11,8 +9,8 @@ class Quote(BaseModel):
     price: float
 
 
-# The price is made by another step. This one asks it, and waits a second at the most; there is no
-# result to poll for.
+# The price is made by another step. This one asks it, and waits for half a second at the most:
+# nobody has to poll for a result.
 config = {
     "name": "GetQuote",
     "description": "Tells what an item costs",
@@ -26,10 +24,10 @@ config = {
 
 async def handler(req, ctx):
     item = req.path_params.item
-    if not re.fullmatch("[a-z][a-z ]{0,39}", item):
+    if not ITEM.fullmatch(item):
         return problem(404, "No such item")
     try:
-        quote = await ctx.ask("quote.wanted", {"item": item}, timeout=1)
+        quote = await ctx.ask("quote.wanted", {"item": item}, timeout=0.5)
     except TimedOut:
         return problem(504, "The price is being made; ask again in a moment")
     return {"status": 200, "body": quote}

@@ -1,5 +1,5 @@
-from shop import NewOrder, OrderId
 from pydantic import BaseModel
+from shop import NewOrder, OrderId
 
 from motia_trio import http
 
@@ -9,8 +9,8 @@ class Taken(BaseModel):
 
 
 # POST /orders takes an order. The body is checked before the handler is called, and is a NewOrder
-# then. When the answer goes out, the message is on disk. Its key makes it one order however often it
-# is posted in a day: somebody whose line broke may ask again.
+# then. When the answer goes out, the message is on disk. Its key makes it one order however often
+# it is posted in a day: somebody whose line broke may ask again.
 config = {
     "name": "PlaceOrder",
     "description": "Takes an order",
