@@ -42,10 +42,9 @@ def _versions(packages: Iterable[str]) -> Iterable[str]:
 
 
 def _redis() -> Iterable[str]:
-    if shutil.which("redis-server") is None:
-        return
-    told = subprocess.run(["redis-server", "--version"], capture_output=True, text=True, check=True)
-    yield "redis-server " + told.stdout.partition("v=")[2].partition(" ")[0]
+    if (server := shutil.which("redis-server")) is not None:
+        told = subprocess.run([server, "--version"], capture_output=True, text=True, check=True)
+        yield "redis-server " + told.stdout.partition("v=")[2].partition(" ")[0]
 
 
 def syncs(seconds: float, folder: str | None = None) -> float:

@@ -298,11 +298,11 @@ class Context:
 
         The message is durable and tried as any other. The answer is waited for, for ``timeout``
         seconds, and never longer than this invocation has; its handler is told how long
-        (``ctx.deadline``), and is not cut short by it.
+        (``ctx.deadline``), and is not cut short by it. A transactional step cannot ask: its messages
+        are kept when it ends.
 
         Raises:
-            AskInvalid: no step listens to the topic, or several do, or this step is transactional,
-                so that its messages are kept at its end; nothing was published.
+            AskInvalid: no step listens to the topic, or several do, or this step is transactional.
             TimedOut: there was no answer in time.
             HandlerFailed: the message has become a dead letter, or the condition was not met.
             TypeError, ValueError, NotEncodable, MessageTooLarge, StoreBroken: as of ``enqueue``.

@@ -5,5 +5,5 @@
 * `ours`, `direct`: our steps, on a socket and without one. `bare`: a function on our socket.
 * `on_fastapi`: FastAPI without a queue. `with_celery` and `with_taskiq`: with one, and
   `celery_tasks` and `taskiq_tasks` what the workers run.
-* `stacks`: which processes each side needs, and whether it can be had here.
+* `stacks`: which processes each side needs, and whether it can be had here. `turns`: the rounds.
 """

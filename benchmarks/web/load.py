@@ -108,7 +108,7 @@ class Client:
     def _connect(self) -> socket.socket:
         connected = socket.create_connection(("127.0.0.1", self._load.port), PATIENCE)
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connected.setblocking(False)
+        connected.settimeout(0)
         self._load.selector.register(connected, selectors.EVENT_READ, self.receive)
         return connected
 

@@ -14,7 +14,7 @@ import sys
 from typing import Annotated, Any
 
 import uvicorn
-from benchmarks.web.orders import Order
+from benchmarks.web.orders import Order  # noqa: TC001 - FastAPI reads it
 from fastapi import Depends, FastAPI, Request, Response
 from pydantic import BaseModel
 

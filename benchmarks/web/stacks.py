@@ -124,10 +124,9 @@ class Server:
         return problem
 
 
-def _peer(name: str, *modules: str) -> Peer:
-    """A queue of `benchmarks.peers` with the same worker, for other tasks."""
+def _peer(name: str, was: str, now: str) -> Peer:
+    """A queue of `benchmarks.peers` with the same worker, but the tasks of another module."""
     peer = next(peer for peer in PEERS if peer.name == name)
-    was, now = modules
     return evolve(peer, worker=tuple(part.replace(was, now) for part in peer.worker))
 
 
@@ -151,5 +150,5 @@ TASKIQ = Stack(
     (*SERVE, "benchmarks.web.with_taskiq:app"),
     WEB,
     _peer("taskiq, Redis", "benchmarks.peers.on_taskiq", "benchmarks.web.taskiq_tasks"),
-    "coroutines; kiq(), and wait_result() that looks each 5 ms (its default is 200)",
+    "coroutines; kiq(), and wait_result() that looks each 10 ms (its default is 200)",
 )

@@ -371,7 +371,7 @@ async def test_too_large_is_told_however_it_comes() -> None:
         assert (answer.status_code, answer.json()) == (413, expected)
         assert (await client.post("/echo", content=bytes(100_000))).status_code == 200
         head = b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999999999999999\r\n\r\n"
-        assert status_of(await tell(rt, head)) == 413
+        assert status_of(await tell(rt, head, eof=False)) == 413
 
 
 async def test_a_client_that_waits_for_100_continue_gets_it() -> None:
