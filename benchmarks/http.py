@@ -68,7 +68,7 @@ WORK = (
     Row("ask", "POST, ask", "ask", (CELERY, TASKIQ), "ask"),
 )
 HEADING = ("row", "connections", "beside", "its rate", "ours", "ours/its")
-ENDS = ("p99 ms", "ours", "CPU µs", "ours")
+ENDS = ("its p99 ms", "our p99", "its CPU µs", "our CPU")
 
 
 def of(runs: Iterable[Figures | Direct], name: str) -> list[float]:
@@ -104,7 +104,7 @@ def print_beside(title: str, found: Iterable[Runs]) -> None:
             else:
                 table.append((words, *line))
     if len(table) > 1:
-        print(f"\n{title}: a second, median (range)\n")
+        print(f"\n{title} a second, median (range)\n")
         print_table([(*line, *[""] * (len(table[0]) - len(line))) for line in table])
 
 

@@ -7,8 +7,10 @@ from collections.abc import Iterable, Sequence
 
 
 def spread(values: Sequence[float], digits: int = 0) -> str:
-    """Median and range of some figures."""
+    """Median and range of some figures; or the only figure there is."""
     ordered = sorted(values)
+    if len(ordered) == 1:
+        return f"{ordered[0]:,.{digits}f}"
     return (
         f"{statistics.median(ordered):,.{digits}f} "
         f"({ordered[0]:,.{digits}f} to {ordered[-1]:,.{digits}f})"

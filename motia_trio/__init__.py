@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from motia_trio.events import Observer
     from motia_trio.http_server import UploadedFile, asgi_app
     from motia_trio.messages import DeadLetter, Failure, Message
+    from motia_trio.plans import ScheduleNode
     from motia_trio.policies import RestartPolicy, RetryPolicy
     from motia_trio.runtime import ActorNode, Runtime, Tree
     from motia_trio.service import Service, open_runtime, serve
@@ -79,8 +80,8 @@ __all__ = [
     "Misfit",
     "MotiaHttpArgs",
     "MotiaTrioError",
-    "MultiTriggerStepBuilder",
     "MountFailed",
+    "MultiTriggerStepBuilder",
     "NotEncodable",
     "Observer",
     "Overloaded",
@@ -88,6 +89,7 @@ __all__ = [
     "RestartPolicy",
     "RetryPolicy",
     "Runtime",
+    "ScheduleNode",
     "Service",
     "SettingInvalid",
     "StepCrashed",
@@ -127,6 +129,7 @@ _HOMES = {
     "events": "Observer",
     "http_server": "UploadedFile asgi_app",
     "messages": "DeadLetter Failure Message",
+    "plans": "ScheduleNode",
     "policies": "RestartPolicy RetryPolicy",
     "runtime": "ActorNode Runtime Tree",
     "service": "Service open_runtime serve",

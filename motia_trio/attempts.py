@@ -213,10 +213,13 @@ class Attempts:
         shared, deadline = self._shared, running.bound
         given: Any = None
         raw: bytes | None = None
+        info = self._infos[running.trigger]
         if isinstance(entry, Ask):
             # a transaction may have to begin anew, with the request as it was
             given = entry.request if transaction is None else deepcopy(entry.request)
-        elif not isinstance(entry, Tick):
+        elif isinstance(entry, Tick):
+            info = evolve(info, scheduled_at=entry.scheduled_at)
+        else:
             raw = entry.message.payload
             asked = shared.asks.deadline_of(entry.message.id)
             if asked is not None and asked < deadline:
@@ -226,7 +229,7 @@ class Attempts:
             self._step,
             trace_id=running.trace_id,
             input=given,
-            trigger=self._infos[running.trigger],
+            trigger=info,
             resources=self.resources,
             deadline=deadline,
             access=transaction or Direct(shared, self._origin_of(entry), self._step),

@@ -44,7 +44,10 @@ _KEPT_CALLS = 64
 
 @frozen
 class TriggerInfo:
-    """Which trigger started this invocation. What does not apply to its type is None."""
+    """Which trigger started this invocation. What does not apply to its type is None.
+
+    ``scheduled_at`` is the wall time for which a schedule runs the step, in seconds.
+    """
 
     type: str
     index: int
@@ -52,6 +55,7 @@ class TriggerInfo:
     method: str | None = None
     topic: str | None = None
     expression: str | None = None
+    scheduled_at: float | None = None
 
     @classmethod
     def of(cls, trigger: Trigger, index: int) -> TriggerInfo:
@@ -298,8 +302,8 @@ class Context:
 
         The message is durable and tried as any other. The answer is waited for, for ``timeout``
         seconds, and never longer than this invocation has; its handler is told how long
-        (``ctx.deadline``), and is not cut short by it. A transactional step cannot ask: its messages
-        are kept when it ends.
+        (``ctx.deadline``), and is not cut short by it. A transactional step cannot ask, as its
+        messages are kept when it ends.
 
         Raises:
             AskInvalid: no step listens to the topic, or several do, or this step is transactional.

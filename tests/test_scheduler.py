@@ -346,11 +346,13 @@ async def test_with_catch_up_it_runs_once_for_what_the_clock_went_past(
     at_noon: trio.testing.MockClock,
 ) -> None:
     ran: list[float] = []
+    scheduled: list[float] = []
     notebook = Notebook()
 
     @step(cron("30 * * * *", catch_up=True), name="Hourly")
     async def hourly(ctx: Any) -> None:
         ran.append(now(rt))
+        scheduled.append(ctx.trigger.scheduled_at)
 
     async with open_runtime(App([hourly]), observers=[notebook]) as rt:
         await until(rt, "2026-06-01 12:45")
@@ -358,6 +360,7 @@ async def test_with_catch_up_it_runs_once_for_what_the_clock_went_past(
         await until(rt, "2026-06-01 17:46")
         assert ran == pytest.approx([wall("2026-06-01 12:30"), wall("2026-06-01 17:45")])
         assert schedule(rt, "Hourly").last_at == wall("2026-06-01 17:30")
+    assert scheduled == [wall("2026-06-01 12:30"), wall("2026-06-01 17:30")]
     assert reasons(notebook) == [("the clock went past it", 4)]
 
 

@@ -5,15 +5,9 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-from collections.abc import Sequence
 
 from benchmarks.peers import PEERS, REDIS_SETTINGS, Figures
 from benchmarks.table import print_table, spread
-
-
-def cell(values: Sequence[float], digits: int = 0) -> str:
-    """Median and range, or the only figure there is."""
-    return spread(values, digits) if len(values) > 1 else f"{values[0]:,.{digits}f}"
 
 
 def main() -> None:
@@ -37,11 +31,11 @@ def main() -> None:
             (
                 name,
                 str(publishers),
-                cell([one.closed_loop for one in of_peer]),
-                cell([one.open_batch for one in of_peer]),
-                cell([one.cycles_per_second for one in of_peer]),
-                cell([one.p50_ms for one in of_peer], 1),
-                cell([one.p99_ms for one in of_peer], 1),
+                spread([one.closed_loop for one in of_peer]),
+                spread([one.open_batch for one in of_peer]),
+                spread([one.cycles_per_second for one in of_peer]),
+                spread([one.p50_ms for one in of_peer], 1),
+                spread([one.p99_ms for one in of_peer], 1),
             )
             for name, of_peer in figures.items()
         ]

@@ -94,7 +94,7 @@ async def call(app: App, exchange: Exchange, number: int) -> None:
         "client": ("127.0.0.1", 40000),
         "server": ("127.0.0.1", 3111),
         "state": {},
-        "extensions": {WATCHED: {}},
+        "extensions": {WATCHED: True},
     }
     status, lines, answer = 0, [], b""
 

@@ -56,7 +56,7 @@ class Cors:
             return None
         sent = self._allowed(headers)
         if not sent or sent[0][0] == b"vary":
-            return sent  # not one of the origins: there is nothing to allow
+            return []  # not one of the origins: there is nothing to allow
         allowed = ", ".join(methods) or asked
         sent.append((b"access-control-allow-methods", allowed.encode("latin-1")))
         wanted = dict.get(headers, "access-control-request-headers")

