@@ -17,7 +17,8 @@ take turns, and a ratio is of two runs that follow each other. Three tables come
   all in one process; beside it are Celery and taskiq on Redis, with workers as in
   `benchmarks/peers`.
 * Ours with and without a socket: the same app in the same process, called as hypercorn would call
-  it. What is between the two is hypercorn, the socket, and a task for each request.
+  it. What is between the two is the server: hypercorn, the socket, and a task for each request.
+  Where something is kept it is also that requests come less densely, so that fewer share a commit.
 
 CPU is what all processes of a side had of a core for one request, in microseconds, Redis and
 workers included, the clients not. A machine with fewer cores than processes is measured by it.
@@ -113,7 +114,7 @@ def print_direct(found: Iterable[Runs]) -> None:
     rows = [
         (
             *("row", "connections", "on a socket", "without", "on/without"),
-            *("CPU µs", "without", "hypercorn's part of it"),
+            *("CPU µs", "without", "the server's part"),
         )
     ]
     for runs in found:

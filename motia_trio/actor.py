@@ -11,7 +11,7 @@ import trio
 from motia_trio.actors import Crew, Mailbox
 from motia_trio.attempts import Attempts
 from motia_trio.context import Context
-from motia_trio.entries import Ask, Entry, Tick, lanes_of
+from motia_trio.entries import STORED, Ask, Entry, Tick, lanes_of
 from motia_trio.errors import Abandoned, MotiaTrioError, Overloaded, TimedOut
 from motia_trio.events import Refused
 from motia_trio.messages import Delivery, new_trace_id
@@ -34,8 +34,8 @@ class StepActor:
     """Runs one step: a mailbox, a crew of hands, and the outcome of every attempt."""
 
     __slots__ = (
-        "_attempts", "_crew", "_holding", "_life", "_mailbox", "_open", "_retry_at", "_settler",
-        "_shared", "_stop", "name", "step",
+        "_attempts", "_crew", "_holding", "_lanes", "_life", "_mailbox", "_open", "_retry_at",
+        "_settler", "_shared", "_stop", "name", "step",
     )  # fmt: skip
 
     def __init__(self, step: Step, shared: Shared) -> None:
@@ -50,7 +50,8 @@ class StepActor:
         self._retry_at = 0.0
         self._stop = trio.Event()
         lanes = lanes_of(step, shared.mailbox)
-        self._mailbox: Mailbox[Entry] = Mailbox(shared.mailbox, lanes)
+        self._mailbox: Mailbox[Entry] = Mailbox(max(shared.mailbox, len(lanes)), lanes)
+        self._lanes = [lane for lane in STORED if lane in lanes]
         self._attempts = Attempts(
             step,
             shared,
@@ -115,45 +116,55 @@ class StepActor:
 
         False: the step is quarantined or stopping, or its mailbox is full; nothing was done.
         """
-        if not self._takes_messages("cron") or not self._mailbox.offer("cron", tick):
+        if not self._takes("cron") or not self._mailbox.offer("cron", tick):
             return False
         self._shared.activity.enter()
         return True
 
-    def reserve(self) -> bool:
+    def reserve(self, lane: str) -> bool:
         """Keep one place for a delivery; False when there is no room or nobody to work."""
-        return self._takes_messages() and self._mailbox.reserve("queue")
+        return self._takes(lane) and self._mailbox.reserve(lane)
 
-    def reserve_all(self) -> int:
-        """Keep every place that deliveries may have, and give their number."""
-        if not self._takes_messages():
+    def reserve_all(self, lane: str) -> int:
+        """Keep every place that deliveries of a lane may have, and give their number."""
+        lane = self._way_in(lane)
+        if not self._takes(lane):
             return 0
-        places = self._mailbox.room("queue")
+        places = self._mailbox.room(lane)
         for _ in range(places):
-            self._mailbox.reserve("queue")
+            self._mailbox.reserve(lane)
         return places
 
-    def free(self, places: int) -> None:
-        """Give back places that were kept and are not needed."""
+    def free(self, lane: str, places: int) -> None:
+        """Give back places that were kept for deliveries of a lane and are not needed."""
+        lane = self._way_in(lane)
         for _ in range(places):
-            self._mailbox.free("queue")
+            self._mailbox.free(lane)
         if places:
             self._shared.feeder.taken(self.name)
 
     def hand_over(self, delivery: Delivery) -> None:
         """Put a leased delivery into a place that was kept for it."""
         self._shared.activity.enter()
-        self._mailbox.fill("queue", delivery, delivery.message.priority)
+        self._mailbox.fill(self._way_in(delivery.lane), delivery, delivery.message.priority)
+
+    def _way_in(self, lane: str) -> str:
+        """The mailbox's lane for what the store has in a lane.
+
+        What was stored for a kind of trigger that the step has no more comes in by a lane of
+        another: it has to be looked at once, to be told what becomes of it.
+        """
+        return lane if self._mailbox.has(lane) or not self._lanes else self._lanes[0]
 
     async def withdraw(self, message_id: str) -> int:
         """Drop what waits here of a message, and give how much that is. A checkpoint."""
-        if not self._mailbox.has("queue"):
-            return 0
-        found = self._mailbox.withdraw(
-            "queue", lambda each: isinstance(each, Delivery) and each.message.id == message_id
-        )
+        found = [
+            entry
+            for lane in self._lanes
+            for entry in self._mailbox.withdraw(lane, lambda each: _is_of(each, message_id))
+        ]
         for entry in found:
-            if isinstance(entry, Delivery):  # as is all that is in this lane
+            if isinstance(entry, Delivery):  # as is all that is in these lanes
                 await self._settler.done(entry)
         if found:
             self._shared.feeder.taken(self.name)
@@ -162,15 +173,18 @@ class StepActor:
     @property
     def is_fed(self) -> bool:
         """Whether the step has a trigger that gets what the store keeps."""
-        return self._mailbox.has("queue")
+        return bool(self._lanes)
 
-    def worth_feeding(self) -> bool:
-        """Whether the room for deliveries is worth a look into the store."""
-        return self._takes_messages() and self._mailbox.room("queue") * 2 >= self._mailbox.share(
-            "queue"
-        )
+    def worth_feeding(self, lane: str) -> bool:
+        """Whether the room for deliveries of a lane is worth a look into the store."""
+        lane, mailbox = self._way_in(lane), self._mailbox
+        if not self._takes(lane):
+            return False
+        room = mailbox.room(lane)
+        # others may have all but one place: then what this lane has is handled one at a time
+        return room > 0 and (room * 2 >= mailbox.share(lane) or not mailbox.used(lane))
 
-    def _takes_messages(self, lane: str = "queue") -> bool:
+    def _takes(self, lane: str) -> bool:
         return self._open and not self._holding and self._mailbox.has(lane)
 
     # what the tree shows
@@ -215,7 +229,7 @@ class StepActor:
             self._open = not self._stop.is_set()
             self._crew.start(nursery)
             life.started()
-            self._shared.feeder.look(self.name)
+            self._shared.feeder.look()
             try:
                 await self._stop.wait()
             finally:
@@ -224,7 +238,7 @@ class StepActor:
     async def hold(self) -> None:
         """Take no more deliveries; those that wait go back. Requests go on. A checkpoint."""
         self._holding = self._attempts.holding = True
-        for entry in reversed(self._mailbox.drain("queue", "cron")):
+        for entry in reversed(self._mailbox.drain(*STORED, "cron")):
             await self._attempts.release(entry)
 
     def stop(self) -> None:
@@ -278,6 +292,10 @@ class StepActor:
             finally:
                 self._attempts.resources = None
         await ctx.finish()
+
+
+def _is_of(entry: Entry, message_id: str) -> bool:
+    return isinstance(entry, Delivery) and entry.message.id == message_id
 
 
 async def _abandon_when(gone: Callable[[], Awaitable[None]], ask: Ask) -> None:

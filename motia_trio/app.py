@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import unquote
 
 from motia_trio.errors import LoadFailed, Problem
-from motia_trio.loader import FOLDERS, load_middleware, load_steps
+from motia_trio.loader import FOLDERS, load_middleware, load_steps, load_streams
 from motia_trio.settings import Settings
-from motia_trio.steps import HttpTrigger, QueueTrigger, Step, StepDefinition
+from motia_trio.steps import (
+    HttpTrigger,
+    QueueTrigger,
+    Step,
+    StepDefinition,
+    StreamDeclaration,
+    parse_stream,
+)
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from motia_trio.steps import Handler
 
@@ -26,10 +34,12 @@ class App:
     ``steps`` are what :func:`motia_trio.step` makes. Settings are keywords: ``store``,
     ``mailbox``, ``body_limit``, ``message_limit``, ``shutdown_timeout``, ``raise_quarantine``…
     ``mount`` has ASGI applications by the paths below which they answer: ``{"/admin": quart_app}``.
+    ``streams`` declares streams, as configs: ``{"name": "chat", "schema": Message}``. Items of one
+    with a schema have to fit it.
 
     Raises:
-        LoadFailed: two steps share a name or a route, a step asks for what cannot be given, or has
-            a route below a path where something is mounted.
+        LoadFailed: two steps share a name or a route, or two streams a name; a step asks for what
+            cannot be given, or has a route below a path where something is mounted.
         SettingInvalid: a setting is unknown or does not fit.
     """
 
@@ -39,6 +49,7 @@ class App:
         *,
         root: str | os.PathLike[str] | None = None,
         mount: Mapping[str, Callable[..., Any]] | None = None,
+        streams: Iterable[StreamDeclaration | Mapping[str, Any]] = (),
         **settings: Any,
     ) -> None:
         self.root = str(Path(root if root is not None else ".").absolute())
@@ -46,8 +57,12 @@ class App:
         if isinstance(steps, (Step, StepDefinition)):
             raise TypeError("App(steps=…) takes a list of steps: App([the_step])")
         self.steps = tuple(_model(item) for item in steps)
+        declared, wrong = _declared(streams)
+        #: the streams that were declared, by name
+        self.streams = {stream.name: stream for stream in declared}
         mounts = dict(mount or {})
         problems = [
+            *wrong,
             *_clashes(self.steps),
             *_unmet(self.steps),
             *_mount_problems(self.steps, mounts),
@@ -61,7 +76,7 @@ class App:
         #: what is mounted, by its path: without a slash at the end, so that of the root is empty
         self.mount = {path.rstrip("/"): mounted for path, mounted in mounts.items()}
         #: what should be looked at but does not keep the app from running
-        self.warnings = tuple(_warnings(self.steps))
+        self.warnings = tuple(_warnings(self.steps, declared))
 
     @staticmethod
     def middleware_of(settings: Settings) -> tuple[Handler, ...]:
@@ -80,13 +95,26 @@ class App:
         folders: Sequence[str] = FOLDERS,
         **settings: Any,
     ) -> Self:
-        """Make an app of the step files below the ``folders`` of a project.
+        """Make an app of the step and stream files below the ``folders`` of a project.
 
         Raises:
             LoadFailed: with every problem of every file.
             SettingInvalid: a setting is unknown or does not fit.
         """
-        return cls(load_steps(Path(path), folders), root=path, **settings)
+        problems: list[Problem] = []
+        steps: list[Step] = []
+        streams: list[StreamDeclaration] = []
+        try:
+            steps = load_steps(Path(path), folders)
+        except LoadFailed as failed:
+            problems += failed.problems
+        try:
+            streams = load_streams(Path(path), folders)
+        except LoadFailed as failed:
+            problems += failed.problems
+        if problems:
+            raise LoadFailed(problems)
+        return cls(steps, root=path, streams=streams, **settings)
 
 
 def _model(item: Step | StepDefinition) -> Step:
@@ -98,6 +126,28 @@ def _model(item: Step | StepDefinition) -> Step:
         f"App(steps=…) takes what @step(…) makes, not {item!r}; for a folder use "
         "App.from_directory(path)"
     )
+
+
+def _declared(
+    streams: Iterable[StreamDeclaration | Mapping[str, Any]],
+) -> tuple[list[StreamDeclaration], list[Problem]]:
+    """The streams that are declared, and what is wrong with them."""
+    if isinstance(streams, Mapping):
+        raise TypeError("App(streams=…) takes a list of streams: App(steps, streams=[{…}])")
+    found: dict[str, StreamDeclaration] = {}
+    wrong: list[Problem] = []
+    for index, given in enumerate(streams):
+        try:
+            stream = given
+            if not isinstance(stream, StreamDeclaration):
+                stream = parse_stream(stream, source=f"App(streams[{index}])")
+        except LoadFailed as failed:
+            wrong += failed.problems
+            continue
+        if (other := found.setdefault(stream.name, stream)) is not stream:
+            what = f"stream name {stream.name!r} is taken by {other.source}; names are unique"
+            wrong.append(Problem(stream.source, what))
+    return list(found.values()), wrong
 
 
 def _clashes(steps: Sequence[Step]) -> Iterator[Problem]:
@@ -126,7 +176,7 @@ def _mount_problems(steps: Sequence[Step], mounts: Mapping[str, object]) -> Iter
     places: set[str] = set()
     for path, mounted in mounts.items():
         where = f"App(mount={{{path!r}: …}})"
-        if not isinstance(path, str) or not path.startswith("/") or set(path) & set(":{}*?#%"):
+        if not path.startswith("/") or set(path) & set(":{}*?#%"):
             yield Problem(where, "expected a path that begins with / and has no parameters")
             continue
         place = path.rstrip("/")
@@ -180,7 +230,10 @@ def _unmet(steps: Sequence[Step]) -> Iterator[Problem]:
             )
 
 
-def _warnings(steps: Sequence[Step]) -> Iterator[str]:
+def _warnings(steps: Sequence[Step], streams: Sequence[StreamDeclaration]) -> Iterator[str]:
+    for stream in streams:
+        for warning in stream.warnings:
+            yield f"{stream.source}: {warning}"
     heard = {t.topic for step in steps for t in step.triggers if isinstance(t, QueueTrigger)}
     for step in steps:
         for warning in step.warnings:

@@ -23,9 +23,11 @@ from motia_trio.api_docs import (
 from motia_trio.steps import QueueTrigger, StateTrigger, StreamTrigger
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from motia_trio.api_docs import Node
     from motia_trio.app import App
-    from motia_trio.steps import Publication, Step
+    from motia_trio.steps import Publication, Step, StreamDeclaration
     from motia_trio.steps.schemas import Schema
 
 __all__ = ["asyncapi_document"]
@@ -43,7 +45,7 @@ _STATE_CHANGE = {
         "new_value": _ANY_OR_NOTHING,
     },
 }
-_STREAM_CHANGE = {
+_STREAM_CHANGE: dict[str, Any] = {
     "type": "object",
     "required": ["type", "timestamp", "stream_name", "group_id", "id", "event"],
     "properties": {
@@ -73,11 +75,13 @@ def asyncapi_document(
     sends to it. The same app gives the same document. ``title`` is the project's folder if not
     given, ``version`` is of the project's interface.
     """
-    document = _Document()
+    document = _Document(app.streams)
     for step in app.steps:
         document.listens(step)
         for publication in step.publications:
             document.publishes(step, publication)
+    for name in app.streams:
+        document.stream(name)
     tags = tags_of(flow for step in app.steps for flow in step.flows)
     made = {
         "asyncapi": "3.0.0",
@@ -115,7 +119,8 @@ class _Channel:
 class _Document:
     """What is gathered while the steps are gone through."""
 
-    def __init__(self) -> None:
+    def __init__(self, streams: Mapping[str, StreamDeclaration]) -> None:
+        self._streams = streams
         self.operations: dict[str, dict[str, Any]] = {}
         self._channels: dict[tuple[str, str], _Channel] = {}
         self._keys: set[str] = set()
@@ -141,7 +146,7 @@ class _Document:
                 self._add(step, "receive", self._state(), words)
             elif isinstance(trigger, StreamTrigger):
                 words = _filters(group=trigger.group_id, item=trigger.item_id)
-                self._add(step, "receive", self._stream(trigger.stream_name), words)
+                self._add(step, "receive", self.stream(trigger.stream_name), words)
         queues = [each for each in step.triggers if isinstance(each, QueueTrigger)]
         for topic in dict.fromkeys(each.topic for each in queues):
             accepted = [each.input_schema for each in queues if each.topic == topic]
@@ -197,7 +202,8 @@ class _Document:
         }
         return self._channel("state", "state", about, "StateChange", _STATE_CHANGE)
 
-    def _stream(self, name: str) -> _Channel:
+    def stream(self, name: str) -> _Channel:
+        """Note a stream: a channel whether a step listens to it or not."""
         parameters = {
             "groupId": {"location": "$message.payload#/group_id"},
             "itemId": {"location": "$message.payload#/id"},
@@ -208,7 +214,23 @@ class _Document:
             "description": "Changes of the stream's items. Those of one item come in order.",
             "parameters": parameters,
         }
-        return self._channel("stream", name, about, "StreamChange", _STREAM_CHANGE)
+        return self._channel("stream", name, about, "StreamChange", self._change_of(name))
+
+    def _change_of(self, stream: str) -> Node:
+        """The payload of a stream's changes: with its items' schema, if it has one."""
+        declared = self._streams.get(stream)
+        if declared is None or declared.schema is None:
+            return _STREAM_CHANGE
+        placed = self._schemas.add(declared.schema.json_schema, f"{identifier(stream)}Item")
+        event = _STREAM_CHANGE["properties"]["event"]
+        properties = {**event["properties"], "data": to_draft_07(placed)}
+        return {
+            **_STREAM_CHANGE,
+            "properties": {
+                **_STREAM_CHANGE["properties"],
+                "event": {**event, "properties": properties},
+            },
+        }
 
     def _channel(
         self, kind: str, name: str, about: dict[str, Any], message: str, *payloads: Node

@@ -245,7 +245,10 @@ class Context:
     @property
     def streams(self) -> Streams:
         """The streams: ``ctx.streams.chat``, or ``ctx.streams["chat"]``."""
-        return Streams(lambda name: Stream(name, self._access, self, **self._manner()))
+        schema_of = self._shared.schema_of
+        return Streams(
+            lambda name: Stream(name, self._access, self, schema=schema_of(name), **self._manner())
+        )
 
     def _manner(self) -> dict[str, Any]:
         shared = self._shared

@@ -62,10 +62,8 @@ class DeadLetters:
         expire any more.
         """
         shared, ids = self._shared, _checked(ids)
-        letters = shared.store.dead_letters(ids=ids)
         found = await shared.store.redrive(ids, shared.clock.now())
-        for step in {letter.step for letter in letters}:
-            shared.feeder.stored(step)
+        shared.feeder.look()
         return found
 
     async def discard(self, ids: Collection[int]) -> Sequence[int]:

@@ -8,7 +8,6 @@ from attrs import define, field
 
 from motia_trio.actors import Lane, Reply
 from motia_trio.messages import Delivery
-from motia_trio.steps import CronTrigger, HttpTrigger, QueueTrigger, StateTrigger, StreamTrigger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +16,10 @@ if TYPE_CHECKING:
     from motia_trio.data import Request
     from motia_trio.steps import Step
 
-__all__ = ["Ask", "Entry", "Running", "Tick", "lanes_of"]
+__all__ = ["STORED", "Ask", "Entry", "Running", "Tick", "lanes_of"]
+
+# the kinds of triggers that get what the store keeps: its lanes
+STORED = ("queue", "state", "stream")
 
 
 @define(eq=False)
@@ -75,21 +77,25 @@ class Running:
 
 
 def lanes_of(step: Step, capacity: int) -> dict[str, Lane]:
-    """One lane for each kind of entry that the step's triggers bring.
+    """One lane for each kind of trigger that the step has, for a mailbox of ``capacity`` places.
 
-    Lanes take turns, so that none waits for another to be empty. Deliveries may fill half of a
-    mailbox that other entries come to, too: they can wait in the store, and the others cannot.
+    Lanes take turns, and each has a place that the others leave free, so that none waits for
+    another to be empty; with more lanes than places, there is a place for each. What comes out of
+    the store may fill half of a mailbox that other entries come to, too, each kind its part of it:
+    it can wait in the store, and the others cannot.
     """
-    http = [t.limits.concurrency for t in step.triggers if isinstance(t, HttpTrigger)]
-    cron = [t.limits.concurrency for t in step.triggers if isinstance(t, CronTrigger)]
-    stored = (QueueTrigger, StateTrigger, StreamTrigger)
-    queues = [t.limits.concurrency for t in step.triggers if isinstance(t, stored)]
-    lanes: dict[str, Lane] = {}
-    if http:
-        lanes["http"] = Lane(limit=max(http), share=capacity)
-    if cron:
-        lanes["cron"] = Lane(limit=sum(cron), share=capacity)
-    if queues:
-        share = max(1, capacity // 2) if http or cron else capacity
-        lanes["queue"] = Lane(limit=max(queues), share=share)
+    kinds: dict[str, list[int]] = {}
+    for trigger in step.triggers:
+        kinds.setdefault(trigger.kind, []).append(trigger.limits.concurrency)
+    stored = [kind for kind in STORED if kind in kinds]
+    capacity = max(capacity, len(kinds))
+    kept = 1 if len(kinds) > 1 else 0
+    lanes = {
+        kind: Lane(sum(kinds[kind]) if kind == "cron" else max(kinds[kind]), capacity, kept)
+        for kind in ("http", "cron")
+        if kind in kinds
+    }
+    part = capacity // 2 if lanes else capacity
+    for kind in stored:
+        lanes[kind] = Lane(max(kinds[kind]), max(1, part // len(stored)), kept)
     return lanes

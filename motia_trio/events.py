@@ -13,6 +13,8 @@ from attrs import field, frozen
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from motia_trio.errors import Misfit
+
 __all__ = [
     "ActorCrashed",
     "ActorQuarantined",
@@ -85,15 +87,14 @@ class RequestAnswered:
 class ResponseInvalid:
     """What a handler answered does not fit the response schema for its status.
 
-    ``misfits`` are mappings with ``path`` and ``message``. It was sent all the same, unless
-    ``strict_responses`` is set.
+    It was sent all the same, unless ``strict_responses`` is set.
     """
 
     step: str
     source: str
     trace_id: str
     status: int
-    misfits: Sequence[Any]
+    misfits: Sequence[Misfit]
 
 
 @frozen

@@ -13,13 +13,14 @@ from attrs import evolve
 
 from motia_trio import codec
 from motia_trio.data import Nothing, alias
-from motia_trio.errors import ValueTooLarge
+from motia_trio.errors import DoesNotFit, ValueTooLarge
 from motia_trio.store import Clear, Place, Put, Remove, Update, check_name, parse_ops
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator, Sequence
 
     from motia_trio.access import Access
+    from motia_trio.steps import Schema
     from motia_trio.store import Change, Item, Write
 
 __all__ = ["Caller", "Collection", "Ready", "State", "Stream", "Streams", "Unwrapping"]
@@ -82,7 +83,9 @@ class Collection:
     transactional. Every method also answers to its camelCase name.
     """
 
-    __slots__ = ("_access", "_caller", "_first_dialect", "_limit", "_now", "_space")
+    __slots__ = (
+        "_access", "_caller", "_first_dialect", "_limit", "_now", "_schema", "_space",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -93,6 +96,7 @@ class Collection:
         now: Callable[[], float],
         limit: int,
         first_dialect: bool = False,
+        schema: Schema | None = None,
     ) -> None:
         self._space = space
         self._access = access
@@ -100,6 +104,7 @@ class Collection:
         self._now = now
         self._limit = limit
         self._first_dialect = first_dialect
+        self._schema = schema
 
     def __getattr__(self, name: str) -> Any:
         other = alias(name)
@@ -179,6 +184,7 @@ class Collection:
         Raises:
             NotEncodable: the value has no JSON form; the error names the path.
             ValueTooLarge: it is over ``message_limit``.
+            DoesNotFit: it is an item of a stream, and does not fit its schema.
         """
         place = self._place(group, key)
         raw = codec.encode(value)
@@ -187,6 +193,7 @@ class Collection:
                 f"{self._what()} {group!r}, {key!r}: {len(raw)} bytes are over the limit of "
                 f"{self._limit}; raise message_limit, or keep the value in parts"
             )
+        self._check(raw)
         expires_at = None if ttl is None else self._now() + _seconds(ttl)
         return self._do(Put(place, raw, expires_at), self._both)
 
@@ -203,14 +210,26 @@ class Collection:
         Raises:
             UpdateInvalid: an operation is unknown, or does not fit the value.
             ValueTooLarge: the value would be over ``message_limit``.
+            DoesNotFit: it would not fit the stream's schema.
         """
         # as JSON has it: what has no such form is told here, and what is changed later is not kept
         parsed = [evolve(op, value=codec.decode(codec.encode(op.value))) for op in parse_ops(ops)]
-        return self._do(Update(self._place(group, key), parsed, self._limit), self._both)
+        check = None if self._schema is None else self._check
+        return self._do(Update(self._place(group, key), parsed, self._limit, check), self._both)
 
     def clear(self, group: str) -> Any:
         """Remove every key of a group, and give how many there were."""
         return self._do(Clear(self._space, check_name("group", group)), len)
+
+    def _check(self, raw: bytes) -> None:
+        """Refuse an item that does not fit the schema."""
+        if self._schema is None:
+            return
+        try:
+            self._schema.check_json(raw)
+        except DoesNotFit as error:
+            error.add_note(f"an item of {self._what()} has to fit its schema")
+            raise
 
     def _place(self, group: str, key: str) -> Place:
         return Place(self._space, check_name("group", group), check_name("key", key))

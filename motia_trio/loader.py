@@ -7,24 +7,42 @@ import importlib
 import importlib.util
 import os
 import sys
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from motia_trio.errors import LoadFailed, Problem
 from motia_trio.failures import tell_error
-from motia_trio.steps import Step, StepDefinition, inspect_middleware, parse_step
+from motia_trio.steps import (
+    Step,
+    StepDefinition,
+    StreamDeclaration,
+    inspect_middleware,
+    parse_step,
+    parse_stream,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import ModuleType
 
     from motia_trio.steps import Handler
 
-__all__ = ["FOLDERS", "find_step_files", "load_middleware", "load_steps"]
+__all__ = [
+    "FOLDERS",
+    "find_step_files",
+    "find_stream_files",
+    "load_middleware",
+    "load_steps",
+    "load_streams",
+]
+
+T = TypeVar("T")
 
 # motia-contract §2
 FOLDERS = ("src", "steps")
 ENDINGS = ("_step.py", ".step.py", "-step.py")
+STREAM_ENDINGS = ("_stream.py", ".stream.py", "-stream.py")
 PASSED_OVER = frozenset({"node_modules", "venv", "python_modules", "__pycache__"})
 
 
@@ -54,17 +72,32 @@ def load_steps(root: Path, folders: Sequence[str] = FOLDERS) -> list[Step]:
                 )
             ]
         )
+    return _each(files, _load, root)
+
+
+def load_streams(root: Path, folders: Sequence[str] = FOLDERS) -> list[StreamDeclaration]:
+    """Load every stream file below the ``folders`` of a project.
+
+    Raises:
+        LoadFailed: some file does not load; with every problem of every file.
+    """
+    root = root.absolute()
+    return _each(find_stream_files(root, folders), _load_stream, root)
+
+
+def _each(files: Iterable[Path], load: Callable[[Path, Path], T], root: Path) -> list[T]:
+    """Load files, and raise what is wrong with any of them together."""
     _make_importable(root)
-    steps: list[Step] = []
+    loaded: list[T] = []
     problems: list[Problem] = []
     for path in files:
         try:
-            steps.append(_load(path, root))
+            loaded.append(load(path, root))
         except LoadFailed as failed:
             problems.extend(failed.problems)
     if problems:
         raise LoadFailed(problems)
-    return steps
+    return loaded
 
 
 def load_middleware(given: Sequence[Any]) -> tuple[Handler, ...]:
@@ -115,11 +148,20 @@ def _near_miss(root: Path, folders: Sequence[str]) -> str:
 
 def find_step_files(root: Path, folders: Sequence[str] = FOLDERS) -> Iterator[Path]:
     """Give the step files below the folders, at any depth, in the order of their names."""
+    return _find(root, folders, ENDINGS)
+
+
+def find_stream_files(root: Path, folders: Sequence[str] = FOLDERS) -> Iterator[Path]:
+    """Give the stream files below the folders, at any depth, in the order of their names."""
+    return _find(root, folders, STREAM_ENDINGS)
+
+
+def _find(root: Path, folders: Sequence[str], endings: tuple[str, ...]) -> Iterator[Path]:
     for folder in folders:
         for directory, names, files in os.walk(root / folder):
             names[:] = sorted(n for n in names if n not in PASSED_OVER and not n.startswith("."))
             for name in sorted(files):
-                if name.endswith(ENDINGS) and not name.startswith(("test_", ".")):
+                if name.endswith(endings) and not name.startswith(("test_", ".")):
                     yield Path(directory) / name
 
 
@@ -146,11 +188,29 @@ def _load(path: Path, root: Path) -> Step:
     handler: Any = named.get("handler")
     if isinstance(handler, StepDefinition):
         return handler.step.placed_at(source)
+    lifespan = named.get("lifespan")
+    with _reading(source, root):
+        return parse_step(named["config"], handler, source=source, lifespan=lifespan)
+
+
+def _load_stream(path: Path, root: Path) -> StreamDeclaration:
+    source = path.relative_to(root).as_posix()
+    named = vars(_import(path, source, root))
+    if "config" not in named:
+        what = 'has no config; a stream file defines config = {"name": …, "schema": …}'
+        raise LoadFailed([Problem(source, what)])
+    with _reading(source, root):
+        return parse_stream(named["config"], source=source)
+
+
+@contextmanager
+def _reading(source: str, root: Path) -> Iterator[None]:
+    """To look at a config may run code of the file, and that may raise anything."""
     try:
-        return parse_step(named["config"], handler, source=source, lifespan=named.get("lifespan"))
+        yield
     except LoadFailed:
         raise
-    except Exception as error:  # to look at a config may run code of the file
+    except Exception as error:
         told = tell_error(error, str(root))
         raise LoadFailed([Problem(source, f"config cannot be read: {told.error}")]) from error
 

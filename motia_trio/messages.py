@@ -74,6 +74,7 @@ class Route:
 
     ``fifo`` is the group within which the store keeps the order, or None. ``due_at`` is a wall
     time. ``take`` asks the store to lease the delivery to the caller in the same atomic step.
+    ``lane`` is the kind of the trigger: those of one lane do not wait for those of another.
     """
 
     step: str
@@ -81,6 +82,7 @@ class Route:
     due_at: float
     fifo: str | None = None
     take: bool = False
+    lane: str = "queue"
 
 
 @frozen
@@ -99,7 +101,8 @@ class Failure:
 class Delivery:
     """One step's leased claim on a message: the right to make one attempt at it.
 
-    ``crashes`` counts how often the process died while a handler had it in hand.
+    ``crashes`` counts how often the process died while a handler had it in hand. ``lane`` is the
+    kind of the trigger that it is for: ``"queue"``, ``"state"`` or ``"stream"``.
     """
 
     id: int
@@ -109,6 +112,7 @@ class Delivery:
     fifo: str | None = None
     failures: tuple[Failure, ...] = ()
     crashes: int = 0
+    lane: str = "queue"
 
     @property
     def attempt(self) -> int:

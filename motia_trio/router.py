@@ -130,7 +130,7 @@ class Router:
                 self._actors[delivery.step].hand_over(delivery)
         finally:
             for name, unused in places.items():
-                self._actors[name].free(unused)
+                self._actors[name].free("queue", unused)
             shared.activity.leave()
         self.tell_feeder(bundles, now, committed)
         if any(message.key is not None for message, _ in bundles):
@@ -187,7 +187,7 @@ class Router:
         """Ask the store to hand over at once what is due and has a place in its mailbox."""
         for _, routes in bundles:
             for index, route in enumerate(routes):
-                if route.due_at <= now and self._actors[route.step].reserve():
+                if route.due_at <= now and self._actors[route.step].reserve("queue"):
                     places[route.step] = places.get(route.step, 0) + 1
                     routes[index] = Route(
                         route.step, route.trigger, route.due_at, route.fifo, take=True
@@ -207,7 +207,7 @@ class Router:
                 if route.due_at > now:
                     feeder.due_later(route.due_at)
                 elif (message.id, route.step) not in mine:
-                    feeder.stored(route.step)
+                    feeder.stored(route.step, route.lane)
 
     # changes
 
@@ -223,7 +223,11 @@ class Router:
             place = change.place
             routes = [
                 Route(
-                    each.step, each.index, now, fifo=f"{len(place.group)}:{place.group}{place.key}"
+                    each.step,
+                    each.index,
+                    now,
+                    fifo=f"{len(place.group)}:{place.group}{place.key}",
+                    lane=each.trigger.kind,
                 )
                 for each in self._watchers
                 if each.sees(change)
@@ -246,7 +250,7 @@ class Router:
         for change in changes:
             for watcher in self._watchers:
                 if watcher.sees(change):
-                    self._shared.feeder.stored(watcher.step)
+                    self._shared.feeder.stored(watcher.step, watcher.trigger.kind)
 
     # what is told
 

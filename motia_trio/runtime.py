@@ -217,6 +217,7 @@ class Runtime:
             mailbox=self.settings.mailbox,
             message_limit=self.settings.message_limit,
             middleware=self.app.middleware_of(self.settings),
+            streams=self.app.streams,
             observers=self._observers,
         )
         self._actors = {
@@ -322,9 +323,9 @@ class Runtime:
             raise TypeError(f"a message id is a string, not {message_id!r:.80}")
         shared = self._shared
         dropped = await shared.store.cancel(message_id, shared.clock.now())
+        if dropped:  # what stood behind it in its group may be due
+            shared.feeder.look()
         for actor in self._actors.values():
-            if dropped:  # what stood behind it in its group may be due
-                shared.feeder.stored(actor.name)
             dropped += await actor.withdraw(message_id)
         if dropped:
             shared.asks.fail(message_id, "the message was cancelled")
@@ -413,7 +414,7 @@ class Runtime:
     def _has_due(self) -> bool:
         """Whether something is due for a step that could take it."""
         due = self._shared.store.agenda(self._shared.clock.now()).due
-        return any(step in self._actors and self._actors[step].is_fed for step in due)
+        return any(step in self._actors and self._actors[step].is_fed for step, _ in due)
 
     def tree(self) -> Tree:
         """Tell how every actor is, now."""
@@ -460,7 +461,12 @@ class Runtime:
     @property
     def streams(self) -> Streams:
         """The streams, as ``ctx.streams`` is."""
-        return Streams(lambda name: Stream(name, self._direct(), _ASIDE, **self._manner()))
+        schema_of = self._shared.schema_of
+        return Streams(
+            lambda name: Stream(
+                name, self._direct(), _ASIDE, schema=schema_of(name), **self._manner()
+            )
+        )
 
     def _direct(self) -> Direct:
         self._check_open()

@@ -35,13 +35,6 @@ def _several(value: object) -> object:
     return [value] if callable(value) else value
 
 
-def _split(value: object) -> object:
-    """A list may be a text with commas: in the environment and in flags there is nothing else."""
-    if isinstance(value, str):
-        return [part for each in value.split(",") if (part := each.strip())]
-    return value
-
-
 def _origin(value: str) -> str:
     scheme, _, host = value.rstrip("/").partition("://")
     if value not in {"*", "null"} and (not scheme or not host or "/" in host):
@@ -75,9 +68,9 @@ Count = Annotated[int, Field(ge=1), Number]
 Port = Annotated[int, Field(ge=0, le=65535), Number]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False), Number]
 Bound = Annotated[float, Field(gt=0, allow_inf_nan=False), Number]
-Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], BeforeValidator(_split)]
-Headers = Annotated[tuple[Annotated[str, AfterValidator(_header)], ...], BeforeValidator(_split)]
-Nets = Annotated[tuple[Annotated[str, AfterValidator(_net)], ...], BeforeValidator(_split)]
+Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], BeforeValidator(_several)]
+Headers = Annotated[tuple[Annotated[str, AfterValidator(_header)], ...], BeforeValidator(_several)]
+Nets = Annotated[tuple[Annotated[str, AfterValidator(_net)], ...], BeforeValidator(_several)]
 Place = Annotated[str | None, BeforeValidator(_place)]
 
 

@@ -158,7 +158,7 @@ class Settler:
         if isinstance(outcome, Retry):
             self._shared.feeder.due_later(outcome.due_at)
         elif delivery.fifo is not None or isinstance(outcome, GiveBack):
-            self._shared.feeder.stored(self._step.name)
+            self._shared.feeder.stored(self._step.name, delivery.lane)
 
     async def _keep(self, delivery: Delivery, write: Write, kept: Callable[[], None]) -> None:
         """Have the store keep how a delivery ended, and call ``kept``; while it cannot, ask again.

@@ -11,14 +11,14 @@ from attrs import define, field
 from motia_trio.events import Observers
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from motia_trio.actors import WallClock
     from motia_trio.asks import Asks
     from motia_trio.feeder import Feeder
     from motia_trio.router import Router
     from motia_trio.scheduler import Scheduler
-    from motia_trio.steps import Handler
+    from motia_trio.steps import Handler, Schema, StreamDeclaration
     from motia_trio.store import Store
     from motia_trio.sweeper import Sweeper
     from motia_trio.warden import Warden
@@ -65,6 +65,7 @@ class Shared:
     mailbox: int
     message_limit: int
     middleware: tuple[Handler, ...] = ()
+    streams: Mapping[str, StreamDeclaration] = field(factory=dict)
     observers: Observers = field(factory=lambda: Observers(()))
     activity: Activity = field(factory=Activity)
     random: random.Random = field(factory=random.Random)
@@ -80,6 +81,11 @@ class Shared:
     sweeper: Sweeper = field(init=False)
     warden: Warden = field(init=False)
     asks: Asks = field(init=False)
+
+    def schema_of(self, stream: str) -> Schema | None:
+        """The schema of a stream's items, if it has one."""
+        declared = self.streams.get(stream)
+        return None if declared is None else declared.schema
 
     def again(self, call: Callable[..., Awaitable[object]], *args: Any) -> None:
         """Have something that nobody waits for tried again, as long as the runtime runs."""

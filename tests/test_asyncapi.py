@@ -196,6 +196,19 @@ def test_state_and_streams_are_channels_with_what_their_steps_are_told() -> None
     assert "description" not in operations["B_receive_chat"]
 
 
+def test_a_declared_stream_is_a_channel_with_its_items_schema() -> None:
+    schema = {"type": "object", "required": ["text"]}
+    app = App(streams=[{"name": "chat", "schema": schema}, {"name": "notes"}])
+    document = asyncapi_document(app)
+    validate(document)
+    assert set(document["channels"]) == {"chat", "notes"}
+    told = {"type": "stream", "timestamp": 1, "stream_name": "chat", "group_id": "g", "id": "1"}
+    for data, fit in (({"text": "hello"}, True), ({}, False)):
+        event = {"type": "create", "data": data}
+        assert fits(document, payload_of(document, "chat"))({**told, "event": event}) is fit
+        assert fits(document, payload_of(document, "notes"))({**told, "event": event})
+
+
 def test_topics_that_make_one_id_are_told_apart() -> None:
     document = document_of(
         step(queue("a b"), queue("a/b"), queue("a_b"), stream("a_b"), name="S")(handler)

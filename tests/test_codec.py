@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from motia_trio.codec import decode, encode
+from motia_trio.data import wrap
 from motia_trio.errors import MalformedJson, NotEncodable
 
 if TYPE_CHECKING:
@@ -46,6 +47,14 @@ JSON = st.recursive(
 @given(JSON)
 def test_what_is_written_is_read_back_the_same(value: Any) -> None:
     assert repr(decode(encode(value))) == repr(value)  # repr: 1 is not True, and 0.0 is not -0.0
+
+
+@settings(deadline=None)
+@given(JSON)
+def test_what_handlers_were_given_is_written_as_the_dicts_that_it_stands_for(value: Any) -> None:
+    raw = encode(value)
+    given = wrap(decode(raw))
+    assert encode(given) == encode([given])[1:-1] == encode({"a": given})[5:-1] == raw
 
 
 @settings(deadline=None)

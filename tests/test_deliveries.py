@@ -483,8 +483,8 @@ async def test_what_becomes_due_while_others_are_fed_begins_when_it_is_due(
     got: dict[str, float] = {}
 
     class Slow(MemoryStore):
-        async def lease(self, step: str, limit: int, now: float) -> Any:
-            leased = await super().lease(step, limit, now)
+        async def lease(self, step: str, limit: int, now: float, lane: str = "queue") -> Any:
+            leased = await super().lease(step, limit, now, lane)
             autojump_clock.jump(1)
             return leased
 

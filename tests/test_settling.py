@@ -58,9 +58,9 @@ class Brittle(MemoryStore):
             return True
         return super().acknowledge(delivery, then)
 
-    async def lease(self, step: str, limit: int, now: float) -> Any:
+    async def lease(self, step: str, limit: int, now: float, lane: str = "queue") -> Any:
         self.check()
-        return await super().lease(step, limit, now)
+        return await super().lease(step, limit, now, lane)
 
     async def sweep(self, limit: int, now: float) -> Any:
         self.check()

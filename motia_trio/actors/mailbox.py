@@ -19,10 +19,14 @@ T = TypeVar("T")
 
 @frozen
 class Lane:
-    """One kind of entry: ``limit`` of them may be in hand at once, ``share`` may wait."""
+    """One kind of entry: ``limit`` of them may be in hand at once, ``share`` may wait.
+
+    ``kept`` places are its own: other lanes leave them free.
+    """
 
     limit: int = field(validator=ge(1))
     share: int = field(validator=ge(1))
+    kept: int = field(default=0, validator=ge(0))
 
 
 @frozen
@@ -53,6 +57,11 @@ class _Queue(Generic[T]):
     def used(self) -> int:
         return len(self.entries) + self.reserved
 
+    @property
+    def kept_free(self) -> int:
+        """How many of its own places nothing is in."""
+        return max(0, self.lane.kept - self.used)
+
     def put(self, item: T, priority: int) -> None:
         entries = self.entries
         at = len(entries)
@@ -67,10 +76,14 @@ class Mailbox(Generic[T]):
     def __init__(self, capacity: int, lanes: Mapping[str, Lane]) -> None:
         if capacity < 1:
             raise ValueError(f"a mailbox holds at least 1 entry, not {capacity}")
+        kept = sum(lane.kept for lane in lanes.values())
+        if kept > capacity:
+            raise ValueError(f"{kept} places are kept for lanes of a mailbox that has {capacity}")
         self.capacity = capacity
         self.on_entry: Callable[[], None] = lambda: None
         self._queues = {name: _Queue[T](name, lane) for name, lane in lanes.items()}
         self._turns = list(self._queues.values())
+        self._anybodys = capacity - kept
         self._used = 0
         self._waiting = 0
         self._peak = 0
@@ -80,7 +93,12 @@ class Mailbox(Generic[T]):
     def room(self, lane: str) -> int:
         """How many more entries this lane may take now."""
         queue = self._queues[lane]
-        return max(0, min(self.capacity - self._used, queue.lane.share - queue.used))
+        return max(0, min(self._free_for(queue), queue.lane.share - queue.used))
+
+    def _free_for(self, queue: _Queue[T]) -> int:
+        """How many places there are, but for those that are kept for others."""
+        kept = sum(other.kept_free for other in self._turns if other is not queue)
+        return self.capacity - self._used - kept
 
     def has(self, lane: str) -> bool:
         """Whether there is such a lane."""
@@ -89,6 +107,10 @@ class Mailbox(Generic[T]):
     def share(self, lane: str) -> int:
         """How many entries of this lane may wait."""
         return self._queues[lane].lane.share
+
+    def used(self, lane: str) -> int:
+        """How many places of this lane are taken or reserved."""
+        return self._queues[lane].used
 
     def offer(self, lane: str, item: T) -> bool:
         """Put an entry in, or give False (and count it as refused) when there is no room."""
@@ -101,7 +123,9 @@ class Mailbox(Generic[T]):
     def reserve(self, lane: str) -> bool:
         """Keep a place for an entry that is about to come; :meth:`fill` or :meth:`free` it."""
         queue = self._queues[lane]
-        if self._used >= self.capacity or queue.used >= queue.lane.share:
+        if queue.used >= queue.lane.share:
+            return False
+        if self._used >= self._anybodys and self._free_for(queue) <= 0:
             return False
         queue.reserved += 1
         self._used += 1

@@ -71,6 +71,65 @@ for _command in (asyncapi, cron, dead_letters, emit, openapi, state, status, sto
     help="How long a stop waits for what runs.  [30]",
 )
 @click.option(
+    "--request-timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="How long a request may take whose trigger has no timeout.  [30]",
+)
+@click.option(
+    "--client-timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="How long a client may take to send the head of a request, to take 64 KiB of an answer, "
+    "and to ask again.  [60]",
+)
+@click.option(
+    "--max-connections",
+    type=click.IntRange(min=1),
+    help="Clients above it wait until another leaves.  [10000]",
+)
+@click.option("--certfile", metavar="FILE", help="Certificate for TLS, PEM.  [no TLS]")
+@click.option(
+    "--keyfile", metavar="FILE", help="Its key, PEM, without a password.  [in --certfile]"
+)
+@click.option(
+    "--trusted-proxies",
+    metavar="NETS",
+    help="Whose X-Forwarded-For, -Proto and -Host count: addresses or nets, with commas.  "
+    "[nobody's]",
+)
+@click.option(
+    "--cors-origins",
+    metavar="ORIGINS",
+    help='Whose pages may read answers: origins with commas, or *, or "" for none.  [*]',
+)
+@click.option(
+    "--cors-credentials/--no-cors-credentials",
+    default=None,
+    help="Whether they may send cookies along; then --cors-origins has to name them.  [no]",
+)
+@click.option("--cors-headers", metavar="NAMES", help="Headers that they may send.  [any]")
+@click.option("--cors-expose", metavar="NAMES", help="Headers that they may read.  [the usual]")
+@click.option(
+    "--cors-max-age",
+    type=click.IntRange(min=0),
+    metavar="SECONDS",
+    help="How long a browser may remember what is allowed.  [600]",
+)
+@click.option(
+    "--openapi-path", metavar="PATH", help='Where OpenAPI is served; "" stops it.  [/openapi.json]'
+)
+@click.option(
+    "--asyncapi-path",
+    metavar="PATH",
+    help='Where AsyncAPI is served; "" stops it.  [/asyncapi.json]',
+)
+@click.option(
+    "--strict-responses/--no-strict-responses",
+    default=None,
+    help="Whether an answer that does not fit its response schema becomes a 500.  [no]",
+)
+@click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     help="The least level that is logged.  [info]",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from motia_trio import codec
-from motia_trio.errors import DoesNotFit
+from motia_trio.errors import DoesNotFit, MalformedJson, Misfit
 from motia_trio.events import ResponseInvalid
 
 if TYPE_CHECKING:
@@ -33,5 +33,9 @@ def misfits_of(
     try:
         schema.check_json(raw)
     except DoesNotFit as error:
-        return ResponseInvalid(step.name, step.source, trace_id, response.status, error.misfits)
-    return None
+        misfits = error.misfits
+    except MalformedJson as error:  # a text that the handler says is JSON
+        misfits = (Misfit("", f"is not JSON: {error}"),)
+    else:
+        return None
+    return ResponseInvalid(step.name, step.source, trace_id, response.status, misfits)

@@ -78,18 +78,17 @@ class Connection:
         """Serve it. What goes wrong with it ends here."""
         try:
             await self._run()
-        except BaseException as error:
+        except BaseException as error:  # noqa: ASYNC103 - what must pass is raised below
             found = leaves(error)
-            if any(isinstance(leaf, KeyboardInterrupt) for leaf in found):
+            usual = (OSError, trio.Cancelled, *_GONE)
+            told = [leaf for leaf in found if not isinstance(leaf, usual)]
+            if any(isinstance(leaf, KeyboardInterrupt) for leaf in told):
                 raise
-            told = [
-                leaf for leaf in found if not isinstance(leaf, (OSError, trio.Cancelled, *_GONE))
-            ]
             if told:
                 log.warning("a connection was closed for an error", exc_info=told[0])
             for leaf in found:
                 if isinstance(leaf, trio.Cancelled):
-                    raise leaf from None
+                    raise leaf from None  # noqa: ASYNC104 - alone, without what was told
         finally:
             await trio.aclose_forcefully(self._stream)
 
@@ -118,8 +117,7 @@ class Connection:
             self._become_idle()
             with self._reading:
                 await self._read(made)
-            if not self._closed:
-                await self._protocol.handle(Closed())
+            await self._protocol.handle(Closed())
 
     async def _speak_http2(self, made: Any) -> None:
         self._tasks.watched = False  # it may be waited for within the protocol, which knows no time
@@ -208,6 +206,7 @@ class Connection:
     def abort(self) -> None:
         """Drop it, and what the client has not taken yet."""
         self._closed = True
+        self._reading.cancel()  # it may wait within the protocol, for an answer to be over
         sock = self._socket
         with suppress(OSError):  # it may be closed already
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

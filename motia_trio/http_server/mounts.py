@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -109,7 +108,7 @@ class _Mount:
         }
         try:
             await self._app(inner, receive, tell_and_send)
-        except BaseException as error:
+        except BaseException as error:  # noqa: ASYNC103 - it ends no more than this request
             if any(
                 isinstance(leaf, (trio.Cancelled, KeyboardInterrupt, AnswerCut))
                 for leaf in leaves(error)
@@ -151,9 +150,7 @@ class _Mount:
                 await life.started.wait()
             if limit.cancelled_caught:
                 nursery.cancel_scope.cancel()
-                raise MountFailed(
-                    f"the app mounted at {self._path} did not start in {_STARTUP:g} s"
-                )
+                raise MountFailed(f"{self} did not start in {_STARTUP:g} s")
             if life.failure is not None:
                 nursery.cancel_scope.cancel()
                 raise MountFailed(f"{self} could not start: {life.failure}")
@@ -163,15 +160,23 @@ class _Mount:
                         f"{self} has no lifespan (it raised {life.lacks}): it is served without one"
                     )
                 )
-            yield
-            life.stop.set()
-            with trio.move_on_after(self._drain) as limit:
-                await life.ended.wait()
-            if limit.cancelled_caught:
-                life.failure = f"it did not stop in {self._drain:g} s"
-            if life.failure is not None:
-                self._observers.tell(AppWarned(f"{self}, when it stopped: {life.failure}"))
+            try:
+                yield
+            except Exception:
+                await self._stop(life)  # noqa: ASYNC120 - bounded, and a cancellation counts more
+                raise
+            await self._stop(life)
             nursery.cancel_scope.cancel()
+
+    async def _stop(self, life: _Lifespan) -> None:
+        """Have it stop, in its time, and tell what went wrong."""
+        life.stop.set()
+        with trio.move_on_after(self._drain) as limit:
+            await life.ended.wait()
+        if limit.cancelled_caught:
+            life.failure = f"it did not stop in {self._drain:g} s"
+        if life.failure is not None:
+            self._observers.tell(AppWarned(f"{self}, when it stopped: {life.failure}"))
 
 
 class _Lifespan:
@@ -199,7 +204,7 @@ class _Lifespan:
         }
         try:
             await self._app(scope, self._receive, self._send)
-        except BaseException as error:
+        except BaseException as error:  # noqa: ASYNC103 - it ends no more than itself
             if any(isinstance(leaf, (trio.Cancelled, KeyboardInterrupt)) for leaf in leaves(error)):
                 raise
             told = tell_error(error).error
@@ -217,10 +222,9 @@ class _Lifespan:
         if self._asked == 1:
             return {"type": "lifespan.startup"}
         await self.stop.wait()
-        if self._asked == 2:
-            return {"type": "lifespan.shutdown"}
-        await trio.sleep(math.inf)
-        raise AssertionError("unreachable")
+        if self._asked > 2:
+            await trio.sleep_forever()
+        return {"type": "lifespan.shutdown"}
 
     async def _send(self, event: Event) -> None:
         kind = event["type"]

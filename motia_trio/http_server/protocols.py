@@ -9,15 +9,18 @@ import h2.errors
 import h2.events
 import h2.exceptions
 import h11
+from hypercorn.events import RawData
 from hypercorn.protocol.events import StreamClosed
 from hypercorn.protocol.h2 import H2Protocol
 from hypercorn.protocol.h11 import H2ProtocolAssumedError, H11Protocol
 
 from motia_trio.http_server.responses import error_response
+from motia_trio.http_server.sending import WHOLE
 from motia_trio.messages import new_trace_id
 
 if TYPE_CHECKING:
     from hypercorn.protocol.events import Event as StreamEvent
+    from hypercorn.typing import H11SendableEvent
 
 __all__ = ["Http1", "Http2"]
 
@@ -33,6 +36,23 @@ class Http1(H11Protocol):
     An ``Upgrade: h2c`` is not followed: through a proxy that passes it on, it would carry requests
     that the proxy does not see.
     """
+
+    _head = b""
+
+    async def _send_h11_event(self, event: H11SendableEvent) -> None:
+        try:
+            data = self.connection.send(event) or b""
+        except h11.LocalProtocolError:
+            if self.connection.their_state != h11.ERROR:
+                raise
+            return
+        if type(event) is h11.Response and WHOLE in getattr(self.stream, "response", ()):
+            self._head = data  # it goes with the body, in one piece
+            return
+        if self._head:
+            data, self._head = self._head + data, b""
+        if data:
+            await self.send(RawData(data))
 
     async def _check_protocol(self, event: h11.Request) -> None:
         if event.method == b"PRI" and event.target == b"*" and event.http_version == b"2.0":

@@ -9,17 +9,19 @@ import trio
 from motia_trio.http_server.refusals import ClientGone
 
 if TYPE_CHECKING:
-    from motia_trio.http_server.asgi import Scope, Send
+    from motia_trio.http_server.asgi import Event, Scope, Send
     from motia_trio.http_server.incoming import Incoming
     from motia_trio.http_server.responses import Response
     from motia_trio.http_server.streaming import Pieces
     from motia_trio.streamed import Streamed
 
-__all__ = ["WATCHED", "AnswerCut", "Sender"]
+__all__ = ["WATCHED", "WHOLE", "AnswerCut", "Sender"]
 
 #: The extension by which our own server tells of the connection: whether it gives up a client by
 #: itself that does not read. Of other servers this is theirs to care for.
 WATCHED = "motia_trio.watched"
+#: What tells it that the whole body comes right behind the head.
+WHOLE = "motia_trio.whole"
 
 # bytes that are sent at once; a client has a bounded time for each
 _PIECE = 64 * 1024
@@ -56,7 +58,7 @@ class Sender:
     async def whole(self, response: Response, headers: Headers) -> None:
         """Send a whole answer. ``headers`` come after its own. A checkpoint."""
         body = b"" if self._head_only else response.body
-        start = {
+        start: Event = {
             "type": "http.response.start",
             "status": response.status,
             "headers": [*response.headers, *headers],
@@ -68,6 +70,7 @@ class Sender:
             and len(body) <= _PIECE
             and (incoming.ended or incoming.gone or not self._lingers)
         ):
+            start[WHOLE] = True
             await self._send(start)
             await self._send({"type": "http.response.body", "body": body, "more_body": False})
             return

@@ -11,7 +11,7 @@ from motia_trio.http_server.responses import Head, NotAResponse, head_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Pieces", "pieces_of"]
+__all__ = ["Pieces", "encode_event", "encode_piece", "pieces_of"]
 
 Headers = list[tuple[bytes, bytes]]
 

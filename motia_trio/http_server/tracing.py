@@ -30,8 +30,8 @@ def trace_id_of(headers: Data) -> str:
     if given is not None:
         found = _TRACEPARENT.fullmatch(given.strip())
         if found is not None and (found[1] != "00" or found[3] is None):
-            return str(found[2])
+            return found[2]
     given = dict.get(headers, "x-trace-id")
     if given is not None and _TRACE_ID.fullmatch(given) is not None:
-        return given
+        return str(given)
     return new_trace_id()

@@ -92,7 +92,7 @@ def _tell(event: Event) -> tuple[int, str, dict[str, Any]]:
                 fields["reason"] = event.reason
             return level, message, fields
         case ResponseInvalid():
-            misfits = [_plain(misfit) for misfit in event.misfits]
+            misfits = [{"path": each.path, "message": each.message} for each in event.misfits]
             fields = {"file": event.source, "details": misfits}
             return logging.ERROR, f"the answer {event.status} does not fit its schema", fields
         case MountRaised():
@@ -115,7 +115,11 @@ def _tell(event: Event) -> tuple[int, str, dict[str, Any]]:
         case TickSkipped():
             times = "1 run" if event.skipped == 1 else f"{event.skipped} runs"
             fields = {"skipped": event.skipped, "file": event.source}
-            return logging.WARNING, f"{times} of {event.expression!r} skipped: {event.reason}", fields
+            return (
+                logging.WARNING,
+                f"{times} of {event.expression!r} skipped: {event.reason}",
+                fields,
+            )
         case StepSkipped():
             return logging.DEBUG, f"not run: the condition of its {event.kind} trigger", {}
         case AnswerDropped():

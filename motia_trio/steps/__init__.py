@@ -33,6 +33,7 @@ from motia_trio.steps.schemas import (
     compile_schema,
     schema_to_json_schema,
 )
+from motia_trio.steps.streams import StreamDeclaration, parse_stream
 
 __all__ = [
     "ApiResponse",
@@ -51,6 +52,7 @@ __all__ = [
     "StateTrigger",
     "Step",
     "StepDefinition",
+    "StreamDeclaration",
     "StreamTrigger",
     "Trigger",
     "compile_schema",
@@ -61,6 +63,7 @@ __all__ = [
     "multi_trigger_step",
     "parse_schedule",
     "parse_step",
+    "parse_stream",
     "queue",
     "schema_to_json_schema",
     "state",

@@ -11,8 +11,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
-from motia_trio.errors import LoadFailed, Problem, nearest
+from motia_trio.errors import LoadFailed, Problem
 from motia_trio.policies import RetryPolicy
+from motia_trio.steps.explaining import explain, unknown_keys
 from motia_trio.steps.handlers import Handler, inspect_handler, inspect_middleware
 from motia_trio.steps.model import (
     CronTrigger,
@@ -28,13 +29,10 @@ from motia_trio.steps.model import (
     Trigger,
 )
 from motia_trio.steps.raw import (
-    Raw,
     RawCron,
-    RawHandlerLimits,
     RawHttp,
     RawInfrastructure,
     RawQueue,
-    RawQueueLimits,
     RawState,
     RawStep,
     RawStream,
@@ -79,7 +77,7 @@ def parse_step(
     try:
         raw = RawStep.model_validate(config)
     except ValidationError as error:
-        raise LoadFailed(list(_explain(error, source))) from None
+        raise LoadFailed(list(explain(error, source))) from None
 
     problems: list[Problem] = []
     bound: Handler | None = None
@@ -138,7 +136,7 @@ def parse_step(
         handlers=by_kind,
         virtual_publications=tuple(map(_publication, [*raw.virtual_emits, *raw.virtual_enqueues])),
         virtual_subscriptions=tuple(raw.virtual_subscribes),
-        warnings=tuple(_unknown_keys(raw, "")),
+        warnings=tuple(unknown_keys(raw)),
     )
 
 
@@ -233,9 +231,7 @@ def _trigger(
         return QueueTrigger(raw.topic, limits, input_schema, condition)
     if isinstance(raw, RawCron):
         schedule = parse_schedule(raw.expression, raw.timezone)
-        return CronTrigger(
-            raw.expression, limits, schedule, raw.timezone, raw.catch_up, condition
-        )
+        return CronTrigger(raw.expression, limits, schedule, raw.timezone, raw.catch_up, condition)
     if isinstance(raw, RawState):
         return StateTrigger(limits, raw.group_id or raw.scope, raw.key, condition)
     if raw.stream_name.startswith("("):
@@ -289,65 +285,3 @@ def _placement(raw: RawStep) -> Placement | None:
 
 def _publication(raw: RawTopic) -> Publication:
     return Publication(raw.topic, raw.label, raw.conditional)
-
-
-def _unknown_keys(raw: Raw, path: str) -> Iterator[str]:
-    """One warning for each key that no dialect has, with the known key that is nearest to it."""
-    for key in raw.model_extra or {}:
-        close = nearest(key, raw.spellings())
-        hint = f"; did you mean {close!r}?" if close else _home_of(key)
-        yield f"unknown key {path + key!r} is ignored{hint}"
-    for name in type(raw).model_fields:
-        value = getattr(raw, name)
-        if isinstance(value, Raw):
-            yield from _unknown_keys(value, f"{path}{name}.")
-        elif isinstance(value, list):
-            for index, item in enumerate(value):
-                if isinstance(item, Raw):
-                    yield from _unknown_keys(item, f"{path}{name}[{index}].")
-
-
-def _home_of(key: str) -> str:
-    """Where a limit belongs that stands in the wrong place."""
-    for home, limits in (("queue", RawQueueLimits), ("handler", RawHandlerLimits)):
-        if key in limits.spellings() or key in limits.model_fields:
-            return f"; it belongs into infrastructure.{home}"
-    return ""
-
-
-_TAGS = frozenset({"http", "queue", "cron", "state", "stream"})
-
-
-def _explain(error: ValidationError, source: str) -> Iterator[Problem]:
-    """Pydantic's errors as ours: file, key, value, and what was expected."""
-    for item in error.errors(include_url=False):
-        path = ""
-        for index, part in enumerate(item["loc"]):
-            if isinstance(part, int):
-                path += f"[{part}]"
-            elif not (part in _TAGS and index == 2 and item["loc"][0] == "triggers"):
-                path += f".{part}" if path else str(part)
-        expected = item["msg"].removeprefix("Value error, ")
-        if item["type"] == "missing":
-            given = list(item["input"]) if isinstance(item["input"], Mapping) else []
-            close = nearest(path.rpartition(".")[2], map(str, given))
-            hint = f"; is {close!r} meant to be it?" if close else ""
-            yield Problem(source, f"{path} is missing; every {_owner(path)} has one{hint}")
-        elif item["type"] == "trigger_type":
-            value = item["input"]
-            if isinstance(value, Mapping) and "type" not in value:
-                yield Problem(source, f"{path}.type is missing; {expected}")
-                continue
-            wrong = value.get("type") if isinstance(value, Mapping) else value
-            yield Problem(source, f"{path}: {wrong!r}: {expected}")
-        else:
-            yield Problem(source, f"{path}: {_short(item['input'])}: {expected}")
-
-
-def _owner(path: str) -> str:
-    return "trigger of this type" if path.startswith("triggers[") else "step"
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "…"

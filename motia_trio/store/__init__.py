@@ -11,6 +11,7 @@ from motia_trio.store.protocol import (
     Opened,
     Store,
     Swept,
+    Window,
 )
 from motia_trio.store.updates import Op, UpdateInvalid, apply_ops, parse_ops
 from motia_trio.store.urls import store_at
@@ -49,6 +50,7 @@ __all__ = [
     "Swept",
     "Update",
     "UpdateInvalid",
+    "Window",
     "Work",
     "Write",
     "apply_ops",

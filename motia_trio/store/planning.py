@@ -86,6 +86,8 @@ def plan_writes(
                         f"{len(value)} bytes, over the limit of {limit}; raise message_limit, or "
                         "keep it in parts"
                     )
+                if write.check is not None:
+                    write.check(value)
                 change(place, Item(value, version(), old.expires_at if old else None))
             case Clear(space, group):
                 keys = set(items.items(space, group, -inf))

@@ -2,12 +2,13 @@
 
 A *delivery* is one step's claim on a message. It is *waiting* (until its time, for room, or behind
 the head of its group), or *leased* (somebody has it in hand), or gone: done, or buried as a dead
-letter. An *item* is a value of the state or of a stream.
+letter. Its *lane* is the kind of the trigger that it is for: the deliveries of one step are in as
+many queues as it has lanes. An *item* is a value of the state or of a stream.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 from attrs import field, frozen
 
@@ -28,6 +29,7 @@ __all__ = [
     "React",
     "Store",
     "Swept",
+    "Window",
 ]
 
 # seconds for which a topic knows the key of a message. Source: motia-contract §8, "for a day"
@@ -36,9 +38,16 @@ KEY_LIFETIME = 86_400.0
 MAX_CRASHES = 3
 
 
+class Window(NamedTuple):
+    """One lane of one step: what is leased together, in one order."""
+
+    step: str
+    lane: str = "queue"
+
+
 @frozen
 class Leased:
-    """What :meth:`Store.lease` gives. ``more``: other deliveries of this step are due already.
+    """What :meth:`Store.lease` gives. ``more``: others of this step and lane are due already.
 
     ``more`` and no deliveries: what is due may have to stand behind something that is on its way
     to be kept; ask again soon.
@@ -52,17 +61,17 @@ class Leased:
 class Agenda:
     """What there is to do.
 
-    ``due``: the steps with a delivery that could be leased now. ``next_due_at``: the wall time at
-    which the first of the other steps will have one (None: no such).
+    ``due``: the steps and lanes with a delivery that could be leased now. ``next_due_at``: the wall
+    time at which the first of the others will have one (None: no such).
     """
 
-    due: frozenset[str]
+    due: frozenset[Window]
     next_due_at: float | None
 
 
 @frozen
 class Counts:
-    """Deliveries of one step: due now, in hand, not due yet, buried.
+    """Deliveries of one step, in all its lanes: due now, in hand, not due yet, buried.
 
     What its group holds back is ``waiting`` or ``delayed`` like all others: by its own time.
     """
@@ -71,6 +80,15 @@ class Counts:
     leased: int = 0
     delayed: int = 0
     dead: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        """Both together."""
+        return Counts(
+            self.waiting + other.waiting,
+            self.leased + other.leased,
+            self.delayed + other.delayed,
+            self.dead + other.dead,
+        )
 
 
 @frozen
@@ -114,13 +132,15 @@ class Store(Protocol):
       readers agree on. Reading calls do not wait, and tell of nothing that is not kept.
     * A delivery is leased to one caller at a time. Leases end by :meth:`settle` or :meth:`commit`
       alone, or with the process: opening a store gives back all that was leased.
-    * Deliveries of one step are leased by priority, those of one priority in the order of the times
-      at which they are due, those of one time in the order of their messages' ids and then of their
-      routes. One that was given back has kept its place.
-    * Deliveries of one step and one ``fifo`` group are leased one at a time, in that order but
+    * Deliveries of one step and lane are leased by priority, those of one priority in the order of
+      the times at which they are due, those of one time in the order of their messages' ids and
+      then of their routes. One that was given back has kept its place.
+    * Deliveries of one step, lane and ``fifo`` group are leased one at a time, in that order but
       whatever their priority. The first is the head of its group from when it is due until it is
       gone, through retries, leases and restarts, whatever comes after it with an earlier time. One
       that is not due yet gives way to what is due before it.
+    * What waits, or is leased, in one lane of a step is nothing to its other lanes: groups of one
+      name in two lanes are two groups.
     * A delivery has one id for good, and the dead letter that it becomes has the same.
     * A delivery that a handler had in hand (:meth:`begin`) when the process died has that counted,
       if the store outlives the process; at :data:`MAX_CRASHES` it is buried when it is opened.
@@ -157,18 +177,19 @@ class Store(Protocol):
         without routes is not kept, nor is its key.
 
         Routes with ``take`` whose delivery can be leased at ``now`` (it is due, nothing of its step
-        waits that could be leased, and its group has no other) are leased to the caller in the same
-        step. While other calls are under way, a store may leave it waiting instead.
+        and lane waits that could be leased, and its group has no other) are leased to the caller in
+        the same step. While other calls are under way, a store may leave it waiting instead.
 
         Raises:
             Conflict: something in ``work.seen`` is not so any more.
-            UpdateInvalid, ValueTooLarge: an update does not fit what is there, or makes too much.
+            UpdateInvalid, ValueTooLarge: an update does not fit what is there, or makes too much;
+                and whatever an update's ``check`` raises.
             KeyError: ``work.done`` is not leased (it was settled before).
         """
         ...
 
-    async def lease(self, step: str, limit: int, now: float) -> Leased:
-        """Lease up to ``limit`` due deliveries of one step. A checkpoint."""
+    async def lease(self, step: str, limit: int, now: float, lane: str = "queue") -> Leased:
+        """Lease up to ``limit`` due deliveries of one step and lane. A checkpoint."""
         ...
 
     def begin(self, delivery: Delivery) -> None:
@@ -221,11 +242,14 @@ class Store(Protocol):
         ...
 
     def agenda(self, now: float) -> Agenda:
-        """Tell which steps have something due, and when the next other one will have."""
+        """Tell which steps have something due in which lane, and when the next other will have."""
         ...
 
     def counts(self, now: float) -> Mapping[str, Counts]:
-        """Tell how many deliveries there are, by step. Steps without any may be missing."""
+        """Tell how many deliveries there are, by step; of all its lanes.
+
+        Steps without any may be missing.
+        """
         ...
 
     def dead_letters(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from attrs import field, frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from motia_trio.messages import Delivery, Message, Origin, Route
     from motia_trio.store.updates import Op
@@ -76,11 +76,15 @@ class Remove:
 
 @frozen
 class Update:
-    """Apply operations to the value at a place; its expiry stays. ``limit``: bytes it may have."""
+    """Apply operations to the value at a place; its expiry stays.
+
+    ``limit``: bytes it may have. ``check`` is called with what it would be, and may refuse it.
+    """
 
     place: Place
     ops: Sequence[Op]
     limit: int
+    check: Callable[[bytes], object] | None = field(default=None, eq=False, repr=False)
 
 
 @frozen

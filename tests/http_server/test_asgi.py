@@ -121,16 +121,6 @@ async def test_a_malformed_body_is_a_400_without_details(content_type: str, cont
     assert answer.json() == {"error": "Malformed request body"}
 
 
-async def test_multipart_and_content_encodings_are_refused_in_this_version() -> None:
-    """415, and what it was."""
-    async with client_of(echo) as client:
-        answer = await client.post("/echo", files={"f": b"x"})
-        assert answer.status_code == 415
-        assert answer.json() == {"error": "Unsupported media type", "type": "multipart/form-data"}
-        answer = await client.post("/echo", content=b"x", headers={"content-encoding": "gzip"})
-        assert answer.status_code == 415
-
-
 async def test_no_route_is_404_and_another_method_405_with_allow() -> None:
     """Always JSON; OPTIONS says what is allowed."""
     async with client_of(echo, get_user) as client:

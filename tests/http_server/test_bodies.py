@@ -146,7 +146,9 @@ async def test_a_form_in_pieces_of_any_size_is_the_same_form() -> None:
         for size in (1, 7, 50):
             async with await connect(rt) as stream:
                 for place in range(0, len(body), size):
-                    await stream.send_all((head if place == 0 else b"") + body[place : place + size])
+                    await stream.send_all(
+                        (head if place == 0 else b"") + body[place : place + size]
+                    )
                 answer = await read_to_end(stream)
             assert body_of(answer)["body"]["a"] == "one"
             assert body_of(answer)["body"]["f"]["bytes"] == "\r\n--Y\r\n"
@@ -199,7 +201,9 @@ PART = b'--X\r\ncontent-disposition: form-data; name="a"\r\n\r\n1\r\n'
         ("multipart/form-data; boundary=X", PART * 1001 + b"--X--\r\n", "more than 1000 parts"),
         (
             "multipart/form-data; boundary=X",
-            b"--X\r\ncontent-disposition: form-data; name=" + b"a" * 9000 + b"\r\n\r\n1\r\n--X--\r\n",
+            b"--X\r\ncontent-disposition: form-data; name="
+            + b"a" * 9000
+            + b"\r\n\r\n1\r\n--X--\r\n",
             "multipart",
         ),
         (
@@ -315,14 +319,15 @@ async def test_a_bomb_is_refused_at_the_limit_without_being_inflated(kind: str) 
     assert peak < 10_000_000
 
 
-@given(st.binary(max_size=2000), st.booleans(), st.integers(0, 2**32))
+@given(st.binary(max_size=2000), st.sampled_from(["gzip", "deflate"]), st.integers(0, 2**32))
 def test_any_way_to_split_what_is_packed_gives_the_same(
-    content: bytes, as_gzip: bool, number: int
+    content: bytes, encoding: str, number: int
 ) -> None:
     seed = random.Random(number)
     cut = seed.randint(0, len(content))
-    packed = members(content[:cut], content[cut:]) if as_gzip else zlib.compress(content)
-    inflater = Inflater(len(content), gzip=as_gzip)
+    is_gzip = encoding == "gzip"
+    packed = members(content[:cut], content[cut:]) if is_gzip else zlib.compress(content)
+    inflater = Inflater(len(content), gzip=is_gzip)
     got = bytearray()
     while packed:
         size = seed.randint(1, 30)
@@ -418,7 +423,7 @@ def test_a_file_may_be_a_field_of_a_model_and_is_a_string_in_a_schema() -> None:
         file: UploadedFile
 
     file = UploadedFile("n", "text/plain", b"abc")
-    assert Upload(file=file).file is file  # type: ignore[arg-type]
+    assert Upload(file=file).file is file
     with pytest.raises(ValidationError):
         Upload(file="x")  # type: ignore[arg-type]
     assert Upload.model_json_schema()["properties"]["file"] == {

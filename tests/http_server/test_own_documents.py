@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import pytest
+from typing import TYPE_CHECKING, Any
 
 from motia_trio import http, queue, step
 from motia_trio.events import AppWarned
 from motia_trio.http_server import documents
 from tests.http_server.wire import served
 from tests.support import Notebook
+
+if TYPE_CHECKING:
+    import pytest
 
 
 @step(http("GET", "/hello"), queue("topic"), name="Hello")

@@ -57,8 +57,10 @@ async def well(rt: Any) -> None:
         (b"GET / HTTP/1.0\r\n\r\n", 200),
         (b"GET / HTTP/1.1\r\nhost: x\r\nupgrade: h2c\r\nconnection: upgrade\r\n\r\n", 200),
         (
-            b"GET / HTTP/1.1\r\nhost: x\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
-            b"sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-version: 13\r\n\r\n",
+            (
+                b"GET / HTTP/1.1\r\nhost: x\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
+                b"sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-version: 13\r\n\r\n"
+            ),
             403,
         ),
     ],
@@ -110,7 +112,9 @@ async def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_error(
     async with served(body, hello, notebook=notebook) as (rt, _):
         for _ in range(20):
             async with await connect(rt) as stream:
-                await stream.send_all(b"POST /body HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nx")
+                await stream.send_all(
+                    b"POST /body HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nx"
+                )
         await well(rt)
     assert ran == []
     assert [event.path for event in notebook.of(RequestAnswered)] == ["/"]

@@ -59,6 +59,21 @@ async def tell(rt: Service, raw: bytes, *, eof: bool = True) -> bytes:
         return await read_to_end(stream)
 
 
+async def read_one(stream: trio.SocketStream) -> bytes:
+    """One answer of a connection that stays open. Its head has to tell the length."""
+    answer = bytearray()
+    with trio.fail_after(10):
+        while True:
+            head, gap, body = bytes(answer).partition(b"\r\n\r\n")
+            if gap:
+                length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r")[0])
+                if len(body) >= length:
+                    return bytes(answer)
+            part = await stream.receive_some(65536)
+            assert part, answer
+            answer += part
+
+
 def status_of(answer: bytes) -> int:
     """The status of the first answer in these bytes."""
     assert answer.startswith(b"HTTP/1.1 "), answer[:100]

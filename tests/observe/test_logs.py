@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from motia_trio.errors import Misfit
 from motia_trio.events import (
     ActorCrashed,
     ActorQuarantined,
@@ -81,6 +82,11 @@ EVENTS: list[tuple[Event, str, list[str]]] = [
     (StepLogged("Ship", TRACE, "error", "hello"), "ERROR", ["hello"]),
     (RequestAnswered("GET", "/a", 200, 0.00123, TRACE), "INFO", ["GET /a 200", "ms=1.2"]),
     (RequestAnswered("GET", "/a", 503, 0.1, TRACE, "Ship"), "WARNING", ["GET /a 503", "Ship"]),
+    (
+        RequestAnswered("POST", "/a", 400, 0.1, TRACE, "Ship", "not JSON: truncated"),
+        "INFO",
+        ["POST /a 400", 'reason="not JSON: truncated"'],
+    ),
     (Refused("Ship", TRACE, "has a full mailbox"), "DEBUG", ["Ship", "full mailbox"]),
     (
         AskFailed("Ship", "f.py", TRACE, "ValueError: x", "f.py:1 in handler", "Traceback …"),
@@ -89,7 +95,7 @@ EVENTS: list[tuple[Event, str, list[str]]] = [
     ),
     (RequestAbandoned("Ship", "f.py", TRACE), "INFO", ["the client left", "Ship"]),
     (
-        ResponseInvalid("Ship", "f.py", TRACE, 200, [{"path": "a", "message": "is required"}]),
+        ResponseInvalid("Ship", "f.py", TRACE, 200, [Misfit("a", "is required")]),
         "ERROR",
         ["the answer 200 does not fit its schema", "is required", "file=f.py"],
     ),

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from motia_trio.messages import Bury
-from motia_trio.store import Counts, MemoryStore, Place, Put
+from motia_trio.store import Counts, MemoryStore, Place, Put, Window
 from motia_trio.store.sqlite import SqliteStore
 from motia_trio.testing.stores.probe import NOW, Probe, names
 
@@ -25,7 +25,7 @@ async def test_opening_again_finds_what_there_was_and_gives_back_what_was_leased
         await probe.put("k", 1)
         assert names(await probe.lease()) == ["r"]
     async with store.opened(NOW):
-        assert store.agenda(NOW).due == {"A"}
+        assert store.agenda(NOW).due == {Window("A")}
         assert probe.counts() == Counts(waiting=5)
         assert [(each.message.data, each.attempt) for each in await probe.lease()] == [
             ("a", 1), ("b", 1), ("c", 1), ("r", 2),
@@ -70,7 +70,7 @@ async def test_memory_does_not_grow_with_what_is_gone() -> None:
                 await probe.put(str(n), n, ttl=0)
             await store.sweep(1000, probe.now)
             await probe.lease()
-            shelf = store._shelves["A"]
+            shelf = store._shelves["A", "queue"]
             sizes.append(
                 len(shelf.ready) + len(shelf.later) + len(shelf.groups) + len(shelf.claims)
                 + len(store._items._expiry) + len(store._dead)

@@ -1,4 +1,4 @@
-"""The deliveries of one step, in memory."""
+"""The deliveries of one lane of a step, in memory."""
 
 from __future__ import annotations
 
@@ -53,7 +53,10 @@ class Group:
 
 @define(eq=False)
 class Shelf:
-    """The deliveries of one step. The heaps may hold notes of claims that are not open any more."""
+    """The deliveries of one lane of a step.
+
+    The heaps may hold notes of claims that are not open any more.
+    """
 
     ready: list[tuple[int, float, int, Claim]] = field(factory=list)
     later: list[tuple[float, int, Claim]] = field(factory=list)
@@ -144,7 +147,12 @@ def arrivals_of(
             [
                 (
                     Delivery(
-                        delivery_id(int(message.id, 16), n), message, to.step, to.trigger, to.fifo
+                        delivery_id(int(message.id, 16), n),
+                        message,
+                        to.step,
+                        to.trigger,
+                        to.fifo,
+                        lane=to.lane,
                     ),
                     to,
                 )
@@ -157,7 +165,7 @@ def arrivals_of(
 
 
 def counts_of(shelf: Shelf, now: float) -> Counts:
-    """Count the deliveries of one step."""
+    """Count the deliveries of one lane of a step."""
     leased = delayed = 0
     for claim in shelf.claims.values():
         leased += claim.leased

@@ -14,7 +14,7 @@ from motia_trio.store.ids import MessageIds
 from motia_trio.store.memory.items import Items
 from motia_trio.store.memory.shelf import Claim, Shelf, arrivals_of, counts_of
 from motia_trio.store.planning import check_seen, plan_writes
-from motia_trio.store.protocol import KEY_LIFETIME, Agenda, Counts, Leased, Opened, Swept
+from motia_trio.store.protocol import KEY_LIFETIME, Agenda, Counts, Leased, Opened, Swept, Window
 from motia_trio.store.work import Change, Committed, Item, Place
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class MemoryStore:
     """Keeps everything in this process. Nothing survives it."""
 
     def __init__(self) -> None:
-        self._shelves: dict[str, Shelf] = {}
+        self._shelves: dict[tuple[str, str], Shelf] = {}  # by step and lane
         self._dead: dict[int, tuple[DeadLetter, Delivery]] = {}
         self._keys: dict[tuple[str, str], tuple[str, float]] = {}
         self._items = Items()
@@ -115,7 +115,7 @@ class MemoryStore:
 
     def _enter(self, delivery: Delivery, route: Route, now: float) -> bool:
         """Take a delivery in. Tells whether it was leased to the caller at once."""
-        shelf = self._shelf(route.step)
+        shelf = self._shelf(route.step, route.lane)
         shelf.promote(now)
         take = route.take and route.due_at <= now and not shelf.ready
         claim = Claim(delivery, route.due_at)
@@ -123,10 +123,10 @@ class MemoryStore:
         shelf.enter(claim, now)
         return claim.leased
 
-    async def lease(self, step: str, limit: int, now: float) -> Leased:
-        """Lease up to ``limit`` due deliveries of one step."""
+    async def lease(self, step: str, limit: int, now: float, lane: str = "queue") -> Leased:
+        """Lease up to ``limit`` due deliveries of one step and lane."""
         await trio.lowlevel.checkpoint()
-        shelf = self._shelf(step)
+        shelf = self._shelf(step, lane)
         taken: list[Delivery] = []
         while len(taken) < limit and (delivery := shelf.lease(now)) is not None:
             taken.append(delivery)
@@ -139,7 +139,7 @@ class MemoryStore:
     async def settle(self, delivery: Delivery, outcome: Outcome, now: float) -> None:
         """End a lease with the outcome of the attempt."""
         await trio.lowlevel.cancel_shielded_checkpoint()
-        claim, shelf = self._leased(delivery), self._shelf(delivery.step)
+        shelf, claim = self._leased(delivery)
         match outcome:
             case Ack():
                 self._end(delivery)
@@ -166,14 +166,16 @@ class MemoryStore:
         then(None)
         return True
 
-    def _leased(self, delivery: Delivery) -> Claim:
-        claim = self._shelf(delivery.step).claims.get(delivery.id)
+    def _leased(self, delivery: Delivery) -> tuple[Shelf, Claim]:
+        shelf = self._shelf(delivery.step, delivery.lane)
+        claim = shelf.claims.get(delivery.id)
         if claim is None or not claim.leased:
             raise KeyError(f"delivery {delivery.id} is not leased")
-        return claim
+        return shelf, claim
 
     def _end(self, delivery: Delivery) -> None:
-        self._shelf(delivery.step).leave(self._leased(delivery))
+        shelf, claim = self._leased(delivery)
+        shelf.leave(claim)
 
     async def cancel(self, message_id: str, now: float) -> int:  # noqa: ARG002 - the contract's
         """Drop the waiting deliveries of a message."""
@@ -195,8 +197,8 @@ class MemoryStore:
         for number in found:
             _, dead = self._dead.pop(number)
             message = evolve(dead.message, expires_at=None)
-            fresh = Delivery(dead.id, message, dead.step, dead.trigger, dead.fifo)
-            shelf = self._shelf(dead.step)
+            fresh = evolve(dead, message=message, failures=(), crashes=0)
+            shelf = self._shelf(dead.step, dead.lane)
             shelf.dead -= 1
             shelf.enter(Claim(fresh, now), now)
         return found
@@ -207,7 +209,7 @@ class MemoryStore:
         found = sorted(each for each in set(ids) if each in self._dead)
         for number in found:
             _, dead = self._dead.pop(number)
-            self._shelf(dead.step).dead -= 1
+            self._shelf(dead.step, dead.lane).dead -= 1
         return found
 
     def dead_letters(
@@ -235,25 +237,28 @@ class MemoryStore:
     # what there is
 
     def agenda(self, now: float) -> Agenda:
-        """Tell which steps have something due, and when the next other one will have."""
-        due: set[str] = set()
+        """Tell which steps have something due in which lane, and when the next other will have."""
+        due: set[Window] = set()
         following = inf
-        for step, shelf in self._shelves.items():
+        for pair, shelf in self._shelves.items():
             shelf.promote(now)
             if shelf.ready:
-                due.add(step)
+                due.add(Window(*pair))
             elif shelf.later:
                 following = min(following, shelf.later[0][0])
         return Agenda(frozenset(due), None if following == inf else following)
 
     def counts(self, now: float) -> dict[str, Counts]:
         """Tell how many deliveries there are, by step."""
-        return {step: counts_of(shelf, now) for step, shelf in self._shelves.items()}
+        found: dict[str, Counts] = {}
+        for (step, _), shelf in self._shelves.items():
+            found[step] = found.get(step, Counts()) + counts_of(shelf, now)
+        return found
 
-    def _shelf(self, step: str) -> Shelf:
-        shelf = self._shelves.get(step)
+    def _shelf(self, step: str, lane: str) -> Shelf:
+        shelf = self._shelves.get((step, lane))
         if shelf is None:
-            shelf = self._shelves[step] = Shelf()
+            shelf = self._shelves[step, lane] = Shelf()
         return shelf
 
     # items

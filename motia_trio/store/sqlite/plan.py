@@ -64,7 +64,7 @@ class Plan(Op[None]):
     # what it does
 
     def know_step(self, shelf: Shelf) -> None:
-        """It makes a step known to the file."""
+        """It makes a step and lane known to the file."""
         self._steps.append(shelf)
 
     def add(

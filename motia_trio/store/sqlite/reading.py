@@ -36,7 +36,7 @@ _FAILURES = """
     WHERE delivery = ? ORDER BY attempt
 """
 _DEAD = f"""
-    SELECT e.id, s.name, e.reason, e.died_at, e.trigger, e.fifo, e.expires_at, {_MESSAGE}
+    SELECT e.id, s.name, s.lane, e.reason, e.died_at, e.trigger, e.fifo, e.expires_at, {_MESSAGE}
     FROM dead AS e JOIN step AS s ON s.id = e.step JOIN message AS m ON m.id = e.id >> {FAN_BITS}
 """  # noqa: S608 - constants of ours
 # from group to group, not through all of their keys
@@ -87,27 +87,27 @@ class Reader:
         rows = self._rows("SELECT seq FROM sqlite_sequence WHERE name = 'message'")
         return int(rows[0][0]) if rows else 0
 
-    def shelves(self) -> dict[str, Shelf]:
-        """Every step that the file knows, with nothing leased."""
+    def shelves(self) -> dict[tuple[str, str], Shelf]:
+        """Every step and lane that the file knows, with nothing leased."""
         undone = self._rows("SELECT step, priority, count(*) FROM delivery GROUP BY step, priority")
         dead = dict(self._rows("SELECT step, count(*) FROM dead GROUP BY step"))
-        steps = self._rows("SELECT id, name FROM step")
+        steps = self._rows("SELECT id, name, lane FROM step")
         shelves = {
-            number: Shelf(number, known=True, dead=dead.get(number, 0)) for number, _ in steps
+            number: Shelf(number, known=True, dead=dead.get(number, 0)) for number, _, _ in steps
         }
         for number, priority, count in undone:
             shelf = shelves[number]
             shelf.undone += count
             shelf.priorities.add(priority)
             shelf.doubt()
-        return {name: shelves[number] for number, name in steps}
+        return {(name, lane): shelves[number] for number, name, lane in steps}
 
     def due(self, step: int, priority: int, now: float, limit: int) -> list[tuple[float, int]]:
         """The due time and id of the first rows that are heads and due."""
         return self._rows(_DUE, step, priority, now, limit)
 
     def delayed(self, step: int, priorities: Collection[int], now: float) -> int:
-        """How many rows of a step are not due yet."""
+        """How many rows of a step and lane are not due yet."""
         heads = """SELECT count(*) FROM delivery
                    WHERE step = ? AND head = 1 AND priority = ? AND due_at > ?"""
         behind = """SELECT count(*) FROM delivery
@@ -124,15 +124,14 @@ class Reader:
         rows = self._rows(sql, step, fifo)
         return rows[0] if rows else None
 
-    def load(self, step: str, ids: Sequence[int]) -> list[Delivery]:
-        """The deliveries of these ids, in their order."""
+    def load(self, step: str, lane: str, ids: Sequence[int]) -> list[Delivery]:
+        """The deliveries of these ids, in their order: all of this step and lane."""
         found: dict[int, Delivery] = {}
         for row in self._rows(_LOAD, json.dumps(ids)):
             number, trigger, fifo, attempts, crashes, expires_at, *message = row
             failures = tuple(self.failures(number)) if attempts else ()
-            found[number] = Delivery(
-                number, _message(message, expires_at), step, trigger, fifo, failures, crashes
-            )
+            sent = _message(message, expires_at)
+            found[number] = Delivery(number, sent, step, trigger, fifo, failures, crashes, lane)
         return [found[number] for number in ids if number in found]
 
     def failures(self, delivery: int) -> Iterator[Failure]:
@@ -140,18 +139,18 @@ class Reader:
         return (Failure(*row) for row in self._rows(_FAILURES, delivery))
 
     def undone(self, ids: Collection[int]) -> list[tuple[int, int, str | None, int]]:
-        """Of these deliveries those that there are: id, step, fifo, crashes."""
+        """Of these deliveries those that there are: id, step's number, fifo, crashes."""
         return self._rows(
             "SELECT d.id, d.step, d.fifo, d.crashes FROM json_each(?) AS j "
             "CROSS JOIN delivery AS d ON d.id = j.value",
             json.dumps(list(ids)),
         )
 
-    def of_message(self, number: int) -> list[tuple[int, str, str | None, int]]:
-        """The deliveries of a message: id, step's name, fifo, attempts."""
+    def of_message(self, number: int) -> list[tuple[int, str, str, str | None, int]]:
+        """The deliveries of a message: id, step's name, lane, fifo, attempts."""
         first = number << FAN_BITS
         return self._rows(
-            "SELECT d.id, s.name, d.fifo, d.attempts FROM delivery AS d "
+            "SELECT d.id, s.name, s.lane, d.fifo, d.attempts FROM delivery AS d "
             "JOIN step AS s ON s.id = d.step WHERE d.id > ? AND d.id < ?",
             first,
             first + (1 << FAN_BITS),
@@ -177,8 +176,8 @@ class Reader:
         died_before: float | None,
         after: int,
         limit: int | None,
-    ) -> list[tuple[DeadLetter, int, str | None]]:
-        """Dead letters that fit, by id, each with its trigger and group."""
+    ) -> list[tuple[DeadLetter, str, int, str | None]]:
+        """Dead letters that fit, by id, each with its lane, trigger and group."""
         where, parameters = ["e.id > ?"], [after]
         for clause, value in (
             (
@@ -196,11 +195,11 @@ class Reader:
         letters = []
         with self._one_moment():
             for row in self._rows(sql, *parameters, -1 if limit is None else limit):
-                number, name, reason, died_at, trigger, fifo, expires_at, *message = row
+                number, name, lane, reason, died_at, trigger, fifo, expires_at, *message = row
                 failures = tuple(self.failures(number))
                 sent = _message(message, expires_at)
                 letter = DeadLetter(number, sent, name, reason, failures, died_at)
-                letters.append((letter, trigger, fifo))
+                letters.append((letter, lane, trigger, fifo))
         return letters
 
     # items

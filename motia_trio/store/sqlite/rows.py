@@ -132,11 +132,11 @@ def forget_keys_row(limit: int, now: float) -> Row:
     )  # fmt: skip
 
 
-def step_row(number: int, name: str) -> Row:
-    """Know a step by a number."""
+def step_row(number: int, name: str, lane: str) -> Row:
+    """Know a step and lane by a number."""
     return (
         int(Act.STEP), number, None, None, None, None, None, None, None,
-        name, None, None, None, None, None, None, None,
+        name, None, None, None, None, None, None, lane,
     )  # fmt: skip
 
 

@@ -21,10 +21,14 @@ APPLICATION_ID = 0x4D6F5472
 # user_version n is the schema after the first n of these; each runs once, in a transaction
 MIGRATIONS = (
     # 1: messages. A delivery's id holds its message's id in the high bits, so neither needs an
-    # index to find the other. `head`: may be leased when it is due; others stand behind in a group.
+    # index to find the other. A row of `step` is one lane of a step, which is what is leased from.
+    # `head`: may be leased when it is due; others stand behind in a group.
     # AUTOINCREMENT: the highest id is known when its message is gone.
     """
-    CREATE TABLE step (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+    CREATE TABLE step (
+        id INTEGER PRIMARY KEY, name TEXT NOT NULL, lane TEXT NOT NULL DEFAULT 'queue',
+        UNIQUE (name, lane)
+    );
     CREATE TABLE message (
         id INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, payload BLOB NOT NULL,
         trace_id TEXT NOT NULL, created_at REAL NOT NULL, sender TEXT, grp TEXT,
@@ -82,7 +86,7 @@ class Act(IntEnum):
     KEY = 11  # id (a message's), topic, key, due_at (until when)
     FORGET_KEYS = 12  # now; trigger: how many at the most
     CRASHED = 13
-    STEP = 14  # id (a step's number), topic (its name)
+    STEP = 14  # id (the number of a step and lane), topic (the step's name), key (the lane's)
 
 
 COLUMNS = (
@@ -236,7 +240,7 @@ ACTIONS = "\n".join(
         _trigger(
             "step",
             f"new.kind = {Act.STEP}",
-            "INSERT OR IGNORE INTO step VALUES (new.id, new.topic);",
+            "INSERT OR IGNORE INTO step VALUES (new.id, new.topic, new.key);",
         ),
         _trigger(
             "crashed",

@@ -1,4 +1,4 @@
-"""What the Trio thread knows of one step's deliveries; the rest is in the file."""
+"""What the Trio thread knows of the deliveries of one lane of a step; the rest is in the file."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ __all__ = ["Shelf"]
 
 @define(eq=False)
 class Shelf:
-    """One step's deliveries.
+    """The deliveries of one lane of a step.
 
-    ``number`` stands for the step in the file, once it is ``known`` there. ``undone`` and ``dead``
+    ``number`` stands for both in the file, once they are ``known`` there. ``undone`` and ``dead``
     count rows. ``leased`` are in hand, or on their way to the disk and taken already; ``ending``
     are on their way out. ``earliest`` is the due time of the first that could be leased: exactly
     when ``sure``, else it may be too early.

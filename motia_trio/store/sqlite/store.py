@@ -6,6 +6,7 @@ the file alone, so that memory does not grow with it.
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import ExitStack, asynccontextmanager
 from math import inf
 from pathlib import Path
@@ -26,6 +27,7 @@ from motia_trio.store.protocol import (
     Leased,
     Opened,
     Swept,
+    Window,
 )
 from motia_trio.store.sqlite import rows as row
 from motia_trio.store.sqlite.file import connect_reader, connect_writer, make_folder
@@ -66,7 +68,7 @@ class SqliteStore:
     def __init__(self, path: str | os.PathLike[str], synchronous: Synchronous = "full") -> None:
         self.path = Path(path)
         self._synchronous: Synchronous = synchronous
-        self._shelves: dict[str, Shelf] = {}
+        self._shelves: dict[tuple[str, str], Shelf] = {}  # by step and lane
         self._ids = MessageIds()
         self._keys: dict[tuple[str, str], tuple[str, Plan]] = {}
         self._moving: set[int] = set()
@@ -181,12 +183,14 @@ class SqliteStore:
             plan.acts.append(row.key_row(number, *name, now + KEY_LIFETIME))
         self._latest = max(self._latest, now)
         for index, route in enumerate(routes):
-            shelf = self._shelf(route.step)
+            shelf = self._shelf(route.step, route.lane)
             if not shelf.known:
-                plan.acts.append(row.step_row(shelf.number, route.step))
+                plan.acts.append(row.step_row(shelf.number, route.step, route.lane))
                 plan.know_step(shelf)
             claim = delivery_id(number, index)
-            delivery = Delivery(claim, message, route.step, route.trigger, route.fifo)
+            delivery = Delivery(
+                claim, message, route.step, route.trigger, route.fifo, lane=route.lane
+            )
             take = route.take and route.due_at <= now and self._free_to_take(shelf, route.fifo, now)
             held = not take and self._held_back(shelf, route, now)
             plan.add(shelf, delivery, route.due_at, self._latest, take=take, held=held)
@@ -221,7 +225,7 @@ class SqliteStore:
         return tried or due_at <= self._latest
 
     def _plan_done(self, plan: Plan, delivery: Delivery) -> None:
-        shelf = self._shelf(delivery.step)
+        shelf = self._shelf(delivery.step, delivery.lane)
         plan.end(shelf, delivery)
         plan.acts.append(
             row.done_row(delivery.id, shelf.number, delivery.fifo, failed=bool(delivery.failures))
@@ -236,18 +240,18 @@ class SqliteStore:
             plan.acts.append(row.item_row(place, item))
             plan.size += len(item.value) if item else 0
 
-    async def lease(self, step: str, limit: int, now: float) -> Leased:
-        """Lease up to ``limit`` due deliveries of one step."""
+    async def lease(self, step: str, limit: int, now: float, lane: str = "queue") -> Leased:
+        """Lease up to ``limit`` due deliveries of one step and lane."""
         await trio.lowlevel.checkpoint()
         self._latest = max(self._latest, now)
-        shelf = self._shelf(step)
+        shelf = self._shelf(step, lane)
         due: dict[int, float] = {}
         for priority in sorted(shelf.priorities, reverse=True):
             found = self._reader.due(shelf.number, priority, now, limit - len(due) + 1 + shelf.out)
             due |= {number: due_at for due_at, number in found if shelf.free(number)}
             if len(due) > limit:
                 break
-        loaded = self._reader.load(step, [*due][:limit])
+        loaded = self._reader.load(step, lane, [*due][:limit])
         deliveries = [each for each in loaded if not shelf.may_give_way(each, due[each.id])]
         for delivery in deliveries:
             shelf.leased[delivery.id] = delivery
@@ -261,7 +265,7 @@ class SqliteStore:
     async def settle(self, delivery: Delivery, outcome: Outcome, now: float) -> None:
         """End a lease with the outcome of the attempt."""
         self._leased(delivery)
-        shelf = self._shelf(delivery.step)
+        shelf = self._shelf(delivery.step, delivery.lane)
         if isinstance(outcome, GiveBack):
             self._release(shelf, delivery)
             return
@@ -291,7 +295,7 @@ class SqliteStore:
         return True
 
     def _leased(self, delivery: Delivery) -> None:
-        if delivery.id not in self._shelf(delivery.step).leased:
+        if delivery.id not in self._shelf(delivery.step, delivery.lane).leased:
             raise KeyError(f"delivery {delivery.id} is not leased")
 
     def _release(self, shelf: Shelf, delivery: Delivery) -> None:
@@ -311,8 +315,8 @@ class SqliteStore:
             deliveries = []
         cancelled = 0
         with self._plan() as plan:
-            for number, step, fifo, attempts in deliveries:
-                shelf = self._shelf(step)
+            for number, step, lane, fifo, attempts in deliveries:
+                shelf = self._shelf(step, lane)
                 if shelf.free(number):
                     cancelled += 1
                     plan.drop(shelf, number)
@@ -328,11 +332,11 @@ class SqliteStore:
         found: list[int] = []
         self._latest = max(self._latest, now)
         with self._plan() as plan:
-            for letter, trigger, fifo in self._reader.dead_letters(ids, None, None, None, 0, None):
+            for letter, lane, trigger, fifo in self._letters(ids):
                 if letter.id in self._moving:
                     continue
                 found.append(letter.id)
-                shelf, priority = self._shelf(letter.step), letter.message.priority
+                shelf, priority = self._shelf(letter.step, lane), letter.message.priority
                 plan.redrive(shelf, letter, fifo, now, self._latest)
                 plan.acts.append(
                     row.redrive_row(
@@ -347,13 +351,16 @@ class SqliteStore:
         await trio.lowlevel.checkpoint_if_cancelled()
         found: list[int] = []
         with self._plan() as plan:
-            for letter, _, _ in self._reader.dead_letters(ids, None, None, None, 0, None):
+            for letter, lane, _, _ in self._letters(ids):
                 if letter.id not in self._moving:
                     found.append(letter.id)
-                    plan.discard(self._shelf(letter.step), letter)
+                    plan.discard(self._shelf(letter.step, lane), letter)
                     plan.acts.append(row.discard_row(letter.id))
             await self._do(plan)
         return found
+
+    def _letters(self, ids: Collection[int]) -> Sequence[tuple[DeadLetter, str, int, str | None]]:
+        return self._reader.dead_letters(ids, None, None, None, 0, None)
 
     def dead_letters(
         self,
@@ -367,18 +374,18 @@ class SqliteStore:
     ) -> Sequence[DeadLetter]:
         """Tell the dead letters in the order of their ids."""
         found = self._reader.dead_letters(ids, step, topic, died_before, after, limit)
-        return [letter for letter, _, _ in found]
+        return [letter for letter, *_ in found]
 
     # what there is
 
     def agenda(self, now: float) -> Agenda:
-        """Tell which steps have something due, and when the next other one will have."""
-        due: set[str] = set()
+        """Tell which steps have something due in which lane, and when the next other will have."""
+        due: set[Window] = set()
         following = inf
-        for step, shelf in self._shelves.items():
+        for pair, shelf in self._shelves.items():
             earliest = self._earliest(shelf, now)
             if earliest <= now:
-                due.add(step)
+                due.add(Window(*pair))
             else:
                 following = min(following, earliest)
         return Agenda(frozenset(due), None if following == inf else following)
@@ -396,11 +403,11 @@ class SqliteStore:
     def counts(self, now: float) -> Mapping[str, Counts]:
         """Tell how many deliveries there are, by step."""
         found: dict[str, Counts] = {}
-        for step, shelf in self._shelves.items():
+        for (step, _), shelf in self._shelves.items():
             delayed = 0
             if shelf.undone > shelf.in_hand:
                 delayed = self._reader.delayed(shelf.number, shelf.priorities, now)
-            found[step] = Counts(
+            found[step] = found.get(step, Counts()) + Counts(
                 waiting=max(0, shelf.undone - shelf.in_hand - delayed),
                 leased=shelf.in_hand,
                 delayed=delayed,
@@ -410,13 +417,16 @@ class SqliteStore:
 
     def leased(self) -> Mapping[str, int]:
         """Tell how many deliveries of each step are in hand, or on their way out of it."""
-        return {step: shelf.out for step, shelf in self._shelves.items() if shelf.out}
+        found: Counter[str] = Counter()
+        for (step, _), shelf in self._shelves.items():
+            found[step] += shelf.out
+        return +found
 
-    def _shelf(self, step: str) -> Shelf:
-        shelf = self._shelves.get(step)
+    def _shelf(self, step: str, lane: str) -> Shelf:
+        shelf = self._shelves.get((step, lane))
         if shelf is None:
             highest = max((each.number for each in self._shelves.values()), default=0)
-            shelf = self._shelves[step] = Shelf(highest + 1)
+            shelf = self._shelves[step, lane] = Shelf(highest + 1)
         return shelf
 
     # items

@@ -92,18 +92,19 @@ def look(path: Path, now: float, leased: Mapping[str, int] | None = None) -> Sto
             for name in ("page_size", "page_count", "freelist_count")
         }
         undone = connection.execute(_UNDONE, (now,)).fetchall() if version else []
-        dead = dict(connection.execute(_DEAD).fetchall()) if version else {}
+        dead = connection.execute(_DEAD).fetchall() if version else []
         items = dict(connection.execute(_ITEMS).fetchall()) if version > 1 else {}
     except sqlite3.Error as error:
         raise StoreBroken(f"{path}: could not be read: {broken(error)}") from error
     finally:
         connection.close()
     leased = leased or {}
-    steps = {step: Counts(dead=count) for step, count in dead.items()}
+    found: dict[str, Counts] = {}  # a step has a row for each of its lanes
+    for step, count in dead:
+        found[step] = found.get(step, Counts()) + Counts(dead=count)
     for step, count, not_due in undone:
-        out = min(leased.get(step, 0), count)
-        delayed = min(not_due, count - out)
-        steps[step] = Counts(count - out - delayed, out, delayed, dead.get(step, 0))
+        found[step] = found.get(step, Counts()) + Counts(waiting=count - not_due, delayed=not_due)
+    steps = {step: _in_hand(found[step], leased.get(step, 0)) for step in sorted(found)}
     return StoreInfo(
         path=str(path),
         bytes=_size(path),
@@ -114,9 +115,17 @@ def look(path: Path, now: float, leased: Mapping[str, int] | None = None) -> Sto
         free_pages=pragmas["freelist_count"],
         schema_version=version,
         sqlite_version=sqlite3.sqlite_version,
-        steps={step: steps[step] for step in sorted(steps)},
+        steps=steps,
         items=items,
     )
+
+
+def _in_hand(counts: Counts, leased: int) -> Counts:
+    """Counts of which so many are in hand."""
+    undone = counts.waiting + counts.delayed
+    out = min(leased, undone)
+    delayed = min(counts.delayed, undone - out)
+    return Counts(undone - out - delayed, out, delayed, counts.dead)
 
 
 async def backup(store: SqliteStore, target: str | os.PathLike[str]) -> int:

@@ -19,8 +19,8 @@ pytest.register_assert_rewrite(
     *(
         f"motia_trio.testing.stores.{name}"
         for name in (
-            "cancelling", "commits", "deliveries", "groups", "items", "letters", "machine", "model",
-            "probe", "survival", "tasks",
+            "cancelling", "commits", "deliveries", "groups", "items", "lanes", "letters", "machine",
+            "model", "probe", "survival", "tasks",
         )
     )
 )  # fmt: skip
@@ -30,6 +30,7 @@ from motia_trio.testing.stores.commits import CommitDuties  # noqa: E402
 from motia_trio.testing.stores.deliveries import DeliveryDuties  # noqa: E402
 from motia_trio.testing.stores.groups import GroupDuties  # noqa: E402
 from motia_trio.testing.stores.items import ItemDuties  # noqa: E402
+from motia_trio.testing.stores.lanes import LaneDuties  # noqa: E402
 from motia_trio.testing.stores.letters import LetterDuties  # noqa: E402
 from motia_trio.testing.stores.machine import StoreMachine  # noqa: E402
 from motia_trio.testing.stores.survival import SurvivalDuties  # noqa: E402
@@ -46,6 +47,7 @@ __all__ = ["StoreConformance"]
 class StoreConformance(
     DeliveryDuties,
     GroupDuties,
+    LaneDuties,
     LetterDuties,
     ItemDuties,
     CommitDuties,

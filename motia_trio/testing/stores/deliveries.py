@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from motia_trio.messages import Ack, Bury, GiveBack, Retry
-from motia_trio.store import Agenda, Counts
+from motia_trio.store import Agenda, Counts, Window
 from motia_trio.testing.stores.probe import NOW, Probe, StoreDuties, failure, in_store, names
 
 if TYPE_CHECKING:
@@ -305,7 +305,7 @@ class DeliveryDuties(StoreDuties):
         probe.now += 9.9
         assert await probe.lease() == []
         probe.now += 0.1
-        assert probe.store.agenda(probe.now).due == {"A"}
+        assert probe.store.agenda(probe.now).due == {Window("A")}
         assert probe.counts() == Counts(waiting=1, delayed=1)
         probe.now += 10
         assert names(await probe.lease()) == ["late", "later"]
@@ -318,7 +318,7 @@ class DeliveryDuties(StoreDuties):
         await probe.keep("soon", step="A", after=1)
         await probe.keep("later", step="B", after=7)
         await probe.keep("last", step="C", after=9)
-        assert probe.store.agenda(probe.now) == Agenda(frozenset({"A"}), probe.now + 7)
+        assert probe.store.agenda(probe.now) == Agenda(frozenset({Window("A")}), probe.now + 7)
         (delivery,) = await probe.lease()
         assert probe.store.agenda(probe.now) == Agenda(frozenset(), probe.now + 1)
         await probe.retry(delivery, after=0.5)

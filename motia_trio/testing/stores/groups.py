@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 
 from motia_trio.messages import Bury, GiveBack
-from motia_trio.store import Agenda, Counts
+from motia_trio.store import Agenda, Counts, Window
 from motia_trio.testing.stores.probe import Probe, StoreDuties, in_store, names
 
 __all__ = ["GroupDuties"]
@@ -159,12 +159,12 @@ class GroupDuties(StoreDuties):
     ) -> None:
         await probe.keep("a", "b", fifo="g")
         await probe.keep("later", fifo="g", after=3)
-        assert probe.store.agenda(probe.now).due == {"A"}
+        assert probe.store.agenda(probe.now).due == {Window("A")}
         (head,) = await probe.lease()
         assert probe.store.agenda(probe.now) == Agenda(frozenset(), None)
         assert probe.counts() == Counts(waiting=1, leased=1, delayed=1)
         await probe.ack(head)
-        assert probe.store.agenda(probe.now).due == {"A"}
+        assert probe.store.agenda(probe.now).due == {Window("A")}
 
     @in_store
     async def test_a_clock_that_goes_back_lets_nobody_lease_two_of_a_group(

@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from motia_trio.messages import Ack, Bury, GiveBack, Message, Origin, Retry, Route
-from motia_trio.store import Counts, Place, Put, Seen, Work
+from motia_trio.store import Counts, Place, Put, Seen, Window, Work
 from motia_trio.testing.stores.model import Claim, Model
 from motia_trio.testing.stores.probe import NOW, failure
 from motia_trio.testing.stores.running import OpenStore
 from motia_trio.testing.stores.stories import (
     GROUPS,
     KEYS,
+    LANES,
     MESSAGES,
     NO_WRITES,
     ORIGIN,
@@ -75,7 +76,7 @@ class StoreMachine(RuleBasedStateMachine):
         bundles = [
             (
                 Message(self.store.new_id(now), "(state)", b"{}", "0" * 32, now),
-                [Route("B", 0, now, fifo=change.place.key, take=next(self.numbers) % 2 == 0)],
+                [self._route_of(change)],
             )
             for change in changes
             if change.place.group == "watched"
@@ -83,6 +84,11 @@ class StoreMachine(RuleBasedStateMachine):
         self.reactions.append((changes, origin))
         self.followed += bundles
         return bundles
+
+    def _route_of(self, change: Change) -> Route:
+        number = next(self.numbers)
+        lane = LANES[number // 2 % len(LANES)]
+        return Route("B", 0, self.now, fifo=change.place.key, take=number % 2 == 0, lane=lane)
 
     def follow(self, changes: list[Change], origin: Origin | None) -> list[Any]:
         """Give the messages that followed; see that the store asked about just these changes."""
@@ -170,12 +176,13 @@ class StoreMachine(RuleBasedStateMachine):
     def _given(self, deliveries: Sequence[Delivery], claims: list[Claim]) -> None:
         """See that the store has leased what the model has."""
         assert [
-            (each.message, each.step, each.trigger, each.fifo, each.failures, each.crashes)
+            (each.message, each.step, each.lane, each.trigger, each.fifo, each.failures)
             for each in deliveries
         ] == [
-            (each.message, each.route.step, each.route.trigger, each.route.fifo, each.failures, 0)
+            (each.message, *each.window, each.route.trigger, each.route.fifo, each.failures)
             for each in claims
         ]
+        assert all(each.crashes == 0 for each in deliveries)
         for delivery, claim in zip(deliveries, claims, strict=True):
             assert claim.id in {0, delivery.id}
             claim.id = delivery.id
@@ -198,11 +205,15 @@ class StoreMachine(RuleBasedStateMachine):
 
     # deliveries
 
-    @rule(step=st.sampled_from(["A", "A", "A", "B"]), limit=st.sampled_from([1, 1, 2, 5]))
-    def lease(self, step: str, limit: int) -> None:
+    @rule(
+        step=st.sampled_from(["A", "A", "A", "B"]),
+        lane=st.sampled_from(LANES),
+        limit=st.sampled_from([1, 1, 2, 5]),
+    )
+    def lease(self, step: str, lane: str, limit: int) -> None:
         """Lease what the model says."""
-        mine = self.model.open(step)
-        given = self.open.wait("lease", step, limit, self.now)
+        mine = self.model.open(Window(step, lane))
+        given = self.open.wait("lease", step, limit, self.now, lane)
         for claim in mine[:limit]:
             claim.leased = True
         self._given(given.deliveries, mine[:limit])
@@ -327,7 +338,7 @@ class StoreMachine(RuleBasedStateMachine):
         assert {step: counts.get(step, Counts()) for step in STEPS} == {
             step: self.model.counts(step) for step in STEPS
         }
-        assert store.agenda(self.now) == self.model.agenda(STEPS)
+        assert store.agenda(self.now) == self.model.agenda()
 
     def _compare_letters(self, store: Store) -> None:
         dead = sorted(self.model.letters, key=lambda letter: letter.claim.id)

@@ -24,6 +24,7 @@ from motia_trio.store import (
     Remove,
     Update,
     UpdateInvalid,
+    Window,
     apply_ops,
 )
 
@@ -55,9 +56,14 @@ class Claim:
         return self.due_at, self.message.id, self.index
 
     @property
-    def group(self) -> tuple[str, str | None]:
-        """The step, and the fifo group in it."""
-        return self.route.step, self.route.fifo
+    def window(self) -> Window:
+        """The step, and the lane of it."""
+        return Window(self.route.step, self.route.lane)
+
+    @property
+    def group(self) -> tuple[Window, str | None]:
+        """The step and lane, and the fifo group in it."""
+        return self.window, self.route.fifo
 
 
 @define(eq=False)
@@ -114,25 +120,25 @@ class Model:
             if head is not None and head.due_at <= self.now:
                 head.pinned = True
 
-    def _head(self, group: tuple[str, str | None]) -> Claim | None:
+    def _head(self, group: tuple[Window, str | None]) -> Claim | None:
         members = [claim for claim in self.claims if claim.group == group]
         pinned = [claim for claim in members if claim.pinned]
         assert len(pinned) <= 1
         return pinned[0] if pinned else min(members, key=lambda claim: claim.rank, default=None)
 
-    def _openable(self, step: str) -> list[Claim]:
-        """The claims of a step that may be leased when they are due."""
+    def _openable(self, window: Window) -> list[Claim]:
+        """The claims of a step and lane that may be leased when they are due."""
         return [
             claim
             for claim in self.claims
-            if claim.route.step == step
+            if claim.window == window
             and not claim.leased
             and (claim.route.fifo is None or self._head(claim.group) is claim)
         ]
 
-    def open(self, step: str) -> list[Claim]:
-        """The claims of a step that may be leased now, in the order in which they are leased."""
-        due = [claim for claim in self._openable(step) if claim.due_at <= self.now]
+    def open(self, window: Window) -> list[Claim]:
+        """The claims of a step and lane that may be leased now, in the order in which they are."""
+        due = [claim for claim in self._openable(window) if claim.due_at <= self.now]
         return sorted(due, key=lambda claim: (-claim.message.priority, claim.rank))
 
     # messages
@@ -168,7 +174,7 @@ class Model:
     def _takes(self, claim: Claim) -> bool:
         route = claim.route
         alone = route.fifo is None or all(other.group != claim.group for other in self.claims)
-        return route.take and route.due_at <= self.now and not self.open(route.step) and alone
+        return route.take and route.due_at <= self.now and not self.open(claim.window) and alone
 
     def settle(self, claim: Claim, outcome: Outcome) -> None:
         """End a lease."""
@@ -231,10 +237,11 @@ class Model:
             dead=sum(letter.claim.route.step == step for letter in self.letters),
         )
 
-    def agenda(self, steps: Iterable[str]) -> Agenda:
+    def agenda(self) -> Agenda:
         """What there is to do."""
-        due = frozenset(step for step in steps if self.open(step))
-        others = [claim.due_at for step in {*steps} - due for claim in self._openable(step)]
+        windows = {claim.window for claim in self.claims}
+        due = frozenset(window for window in windows if self.open(window))
+        others = [claim.due_at for window in windows - due for claim in self._openable(window)]
         return Agenda(due, min(others, default=None))
 
     # items

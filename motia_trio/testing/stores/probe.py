@@ -120,9 +120,11 @@ class Probe:
         (delivery,) = await self.keep(name, take=True, **fields)
         return delivery
 
-    async def lease(self, limit: int = 10_000, step: str = "A") -> list[Delivery]:
+    async def lease(
+        self, limit: int = 10_000, step: str = "A", lane: str = "queue"
+    ) -> list[Delivery]:
         """Lease what can be leased."""
-        return list((await self.store.lease(step, limit, self.now)).deliveries)
+        return list((await self.store.lease(step, limit, self.now, lane)).deliveries)
 
     async def settle(self, delivery: Delivery, outcome: Outcome) -> None:
         """End a lease."""

@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from motia_trio.store import Seen, Write
 
 __all__ = [
-    "GROUPS", "KEYS", "MESSAGES", "NO_WRITES", "ORIGIN", "READINGS", "SOON", "SPACES", "STEPS",
-    "TOPICS", "WHICH", "WRITES", "Reading",
+    "GROUPS", "KEYS", "LANES", "MESSAGES", "NO_WRITES", "ORIGIN", "READINGS", "SOON", "SPACES",
+    "STEPS", "TOPICS", "WHICH", "WRITES", "Reading",
 ]  # fmt: skip
 
 STEPS = ("A", "B")
+LANES = ("queue", "state", "queue", "queue")
 TOPICS = ("t", "u")
 SPACES = ("", "s")
 GROUPS = ("g", "watched")
@@ -35,6 +36,7 @@ ROUTES = st.lists(
         due_at=SOON,
         fifo=st.sampled_from([None, None, "g", "g", "h"]),
         take=st.booleans(),
+        lane=st.sampled_from(LANES),
     ),
     min_size=0,
     max_size=3,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from motia_trio.store import MAX_CRASHES, Agenda, Counts
+from motia_trio.store import MAX_CRASHES, Agenda, Counts, Window
 from motia_trio.testing.stores.probe import NOW, StoreDuties, failure, names
 from motia_trio.testing.stores.victim import arguments, fill, seen
 
@@ -57,7 +57,7 @@ class SurvivalDuties(StoreDuties):
             await fill(probe)
             return probe.counts("H")
 
-        assert self.use(tmp_path, fill_and_count) == Counts(leased=2)
+        assert self.use(tmp_path, fill_and_count) == Counts(leased=4)
         _check(self.use(tmp_path, seen), crashes=0)
 
     def test_leaving_in_order_counts_no_crash(self, tmp_path: Path) -> None:
@@ -155,16 +155,20 @@ class SurvivalDuties(StoreDuties):
         async def keep(probe: Probe) -> None:
             await probe.keep(*begun, "leased")
             await probe.keep("begun", "behind", fifo="g", step="G")
+            await probe.keep("begun", lane="state")
 
         async def look(probe: Probe) -> dict[str, set[int]]:
             found: dict[str, set[int]] = {}
-            for delivery in [*await probe.lease(), *await probe.lease(step="G")]:
+            for delivery in [
+                *await probe.lease(), *await probe.lease(step="G"),
+                *await probe.lease(lane="state"),
+            ]:  # fmt: skip
                 assert delivery.failures == ()
                 found.setdefault(delivery.message.data[:5], set()).add(delivery.crashes)
             return found
 
         async def look_at_the_living(probe: Probe) -> dict[str, set[int]]:
-            assert (probe.opened.suspects, list(probe.opened.buried)) == (MANY + 1, [])
+            assert (probe.opened.suspects, list(probe.opened.buried)) == (MANY + 2, [])
             return await look(probe)
 
         self.use(tmp_path, keep)
@@ -176,12 +180,12 @@ class SurvivalDuties(StoreDuties):
         async def look_at_the_dead(probe: Probe) -> None:
             letters = probe.store.dead_letters()
             assert (probe.opened.suspects, list(probe.opened.buried)) == (0, list(letters))
-            assert [letter.message.data for letter in letters] == [*begun, "begun"]
+            assert [letter.message.data for letter in letters] == [*begun, "begun", "begun"]
             assert {letter.died_at for letter in letters} == {NOW + 8}
             for letter in letters:
                 assert "died" in letter.reason
                 assert str(MAX_CRASHES) in letter.reason
-            assert probe.counts() == Counts(waiting=1, dead=MANY)
+            assert probe.counts() == Counts(waiting=1, dead=MANY + 1)
             assert probe.counts("G") == Counts(waiting=1, dead=1)
             assert await look(probe) == {"lease": {0}, "behin": {0}}
             await probe.store.redrive([letters[0].id], probe.now)
@@ -211,18 +215,23 @@ def _check(told: dict[str, Any], *, crashes: int) -> None:
     """See that everything is there that :func:`fill` has left."""
     assert told == {
         "keys": 2,
-        "agenda": Agenda(frozenset("ABGHR"), NOW + 1),
+        "agenda": Agenda(
+            frozenset([*map(Window, "ABGHR"), *(Window(step, "state") for step in "AGHR")]), NOW + 1
+        ),
         "counts": {
-            "A": Counts(waiting=1),
+            "A": Counts(waiting=3),
             "B": Counts(waiting=1),
-            "D": Counts(dead=1),
-            "F": Counts(delayed=1),
-            "G": Counts(waiting=3),
-            "H": Counts(waiting=2),
+            "D": Counts(dead=2),
+            "F": Counts(delayed=2),
+            "G": Counts(waiting=5),
+            "H": Counts(waiting=4),
             "L": Counts(delayed=1),
-            "R": Counts(waiting=1),
+            "R": Counts(waiting=2),
         },
-        "dead": [("buried", "D", "why", [failure(1)], NOW)],
+        "dead": [
+            ("buried", "D", "why", [failure(1)], NOW),
+            ("buried", "D", "why", [], NOW),
+        ],
         "items": {
             ("", "g", "k"): (b"null", None),
             ("", "g", "mortal"): (b"1", NOW + 10),
@@ -238,6 +247,18 @@ def _check(told: dict[str, Any], *, crashes: int) -> None:
             ("leased", 0, (), 0),
             ("in hand", 0, (), crashes),
             ("redriven", 0, (), 0),
+        ],
+        "leased of lane state after 0 s": [
+            ("waits", 0, (), 0),
+            ("low", -1, (), 0),
+            ("head", 0, (), 0),
+            ("behind", 0, (), 0),
+            ("leased", 0, (), 0),
+            ("in hand", 0, (), crashes),
+            ("redriven", 0, (), 0),
+        ],
+        "leased of lane state after 10 s": [
+            ("failed", 0, (failure(1),), 0),
         ],
         "leased after 10 s": [
             ("failed", 0, (failure(1, "é\0"),), 0),

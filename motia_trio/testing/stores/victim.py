@@ -78,8 +78,9 @@ async def fill(probe: Probe) -> None:
     await probe.store.redrive([await probe.bury("redriven", step="R")], probe.now)
     await probe.ack(await probe.take("acknowledged", key="known too", step="C"))
     cancelled = probe.message("cancelled")
-    await probe.commit((cancelled, [probe.to()]))
+    await probe.commit((cancelled, [probe.to(), probe.to(lane="state")]))
     await probe.store.cancel(cancelled.id, probe.now)
+    await _fill_lane(probe, "state")
     await probe.put("k", None)
     await probe.put("mortal", 1, ttl=10)
     await probe.put("removed", 1)
@@ -88,6 +89,22 @@ async def fill(probe: Probe) -> None:
     await probe.commit(
         writes=[Update(Place("s", "é\0", "🦊"), increment, 99), Put(Place("", "h", "k"), b"[1]")]
     )
+
+
+async def _fill_lane(probe: Probe, lane: str) -> None:
+    """Bring another lane of the same steps into such a state."""
+    await probe.keep("low", lane=lane, priority=-1)
+    await probe.keep("waits", lane=lane)
+    await probe.keep("head", "behind", fifo="g", step="G", lane=lane)
+    await probe.settle(
+        await probe.take("failed", step="F", lane=lane), Retry(probe.now + 5, failure(1))
+    )
+    leased = await probe.keep("leased", "in hand", step="H", lane=lane, take=True)
+    probe.store.begin(leased[1])
+    await probe.bury("buried", step="D", lane=lane)
+    await probe.store.discard([await probe.bury("discarded", step="D", lane=lane)])
+    await probe.store.redrive([await probe.bury("redriven", step="R", lane=lane)], probe.now)
+    await probe.ack(await probe.take("acknowledged", step="C", lane=lane))
 
 
 async def seen(probe: Probe) -> dict[str, Any]:
@@ -111,15 +128,17 @@ async def seen(probe: Probe) -> dict[str, Any]:
     }
     for later in (0, 10):
         probe.now += later
-        leased: list[tuple[Any, ...]] = []
-        for step in steps:
-            while found := await probe.lease(step=step):
-                leased += [
-                    (each.message.data, each.message.priority, each.failures, each.crashes)
-                    for each in found
-                ]
-                await probe.ack(*found)
-        told[f"leased after {later} s"] = leased
+        for lane, of in (("queue", ""), ("state", " of lane state")):
+            leased: list[tuple[Any, ...]] = []
+            for step in steps:
+                while found := await probe.lease(step=step, lane=lane):
+                    leased += [
+                        (each.message.data, each.message.priority, each.failures, each.crashes)
+                        for each in found
+                    ]
+                    assert {each.lane for each in found} == {lane}
+                    await probe.ack(*found)
+            told[f"leased{of} after {later} s"] = leased
     return told
 
 
@@ -142,7 +161,9 @@ async def _write_on(probe: Probe) -> None:
 
 async def _begin(probe: Probe) -> None:
     """Take everything, let a handler begin with what is called so, and die with it in hand."""
-    for delivery in [*await probe.lease(), *await probe.lease(step="G")]:
+    for delivery in [
+        *await probe.lease(), *await probe.lease(step="G"), *await probe.lease(lane="state"),
+    ]:  # fmt: skip
         if delivery.message.data.startswith("begun"):
             probe.store.begin(delivery)
     _die()

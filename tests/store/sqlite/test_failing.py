@@ -18,7 +18,7 @@ import trio.testing
 
 from motia_trio.errors import StoreBroken
 from motia_trio.messages import Ack, Bury, GiveBack, Retry
-from motia_trio.store import Counts, Place, Put, Seen, Update, parse_ops
+from motia_trio.store import Counts, Place, Put, Seen, Update, Window, parse_ops
 from motia_trio.store.sqlite import SqliteStore
 from motia_trio.testing.stores.probe import NOW, Probe, failure, names
 
@@ -218,7 +218,7 @@ async def test_everyone_in_a_batch_that_fails_is_told_and_nothing_of_it_is_remem
     assert (told, probe.items(), probe.version("k")) == before
     assert probe.groups() == ["g"]
     assert [letter.id for letter in store.dead_letters()] == letters
-    assert store.agenda(probe.now).due == {"W"}
+    assert store.agenda(probe.now).due == {Window("W")}
     await mended(probe)
     for call in retry_each():
         await call()

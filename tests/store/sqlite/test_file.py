@@ -241,7 +241,7 @@ def version_one(path: Path) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
         migrate(connection, path, 0, MIGRATIONS[:1])
-        connection.execute("INSERT INTO step VALUES (1, 'A')")
+        connection.execute("INSERT INTO step VALUES (1, 'A', 'queue')")
         for each, name in ((number, "waits"), (dead, "buried")):
             connection.execute(
                 "INSERT INTO message VALUES (?, 't', ?, ?, ?, NULL, NULL, 0, 3, NULL)",
