@@ -50,7 +50,8 @@ class StepActor:
         self._retry_at = 0.0
         self._stop = trio.Event()
         lanes = lanes_of(step, shared.mailbox)
-        self._mailbox: Mailbox[Entry] = Mailbox(max(shared.mailbox, len(lanes)), lanes)
+        places = max(shared.mailbox, len(lanes))  # each lane keeps one, however few there are
+        self._mailbox: Mailbox[Entry] = Mailbox(places, lanes)
         self._lanes = [lane for lane in STORED if lane in lanes]
         self._attempts = Attempts(
             step,

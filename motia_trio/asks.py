@@ -13,6 +13,7 @@ from motia_trio.actors import Reply
 from motia_trio.data import wrap
 from motia_trio.errors import AskInvalid, Closed, HandlerFailed, NotEncodable, TimedOut
 from motia_trio.events import AnswerDropped
+from motia_trio.failures import tell_error
 
 if TYPE_CHECKING:
     from motia_trio.messages import Origin
@@ -26,16 +27,22 @@ __all__ = ["ASK_TIMEOUT", "Asks", "check_timeout"]
 ASK_TIMEOUT = 30.0
 # asks that were given up, and whose answers would be counted when they come
 LEFT_KEPT = 10_000
+_STOPPING = "the service is stopping: the message is kept, and handled by the next one"
 
 
 class _Asked:
-    """One message that somebody waits for. ``deadline`` is a Trio time."""
+    """One message that somebody waits for. ``deadline`` is a Trio time.
 
-    __slots__ = ("deadline", "reply")
+    ``in_hand``: a handler is at work on it. ``answered``: the step that did, and the trace id.
+    """
+
+    __slots__ = ("answered", "deadline", "in_hand", "reply")
 
     def __init__(self, deadline: float) -> None:
         self.deadline = deadline
         self.reply: Reply[Any] = Reply()
+        self.in_hand = False
+        self.answered: tuple[str, str] | None = None
 
 
 class Asks:
@@ -45,6 +52,7 @@ class Asks:
         self._shared = shared
         self._asked: dict[str, _Asked] = {}
         self._left: OrderedDict[str, None] = OrderedDict()
+        self._stopping = False
         #: how many answers came when nobody waited for them any more
         self.dropped = 0
 
@@ -53,17 +61,25 @@ class Asks:
     ) -> Any:
         """Publish a message, and wait for what its handler returns, as JSON has it. A checkpoint.
 
-        ``deadline`` is a Trio time, which the handler is told. The message is kept whatever becomes
-        of the wait, and tried as often as its step's policy says.
+        ``deadline`` is a Trio time, which the handler is told. Once the message is kept it is tried
+        as often as its step's policy says, whatever becomes of the wait.
 
         Raises:
             AskInvalid: no step listens to the topic, or several do; nothing was kept.
-            TimedOut: there was no answer until the deadline.
+            TimedOut: there was no answer until the deadline, or it is over; the text says whether
+                the message was kept.
             HandlerFailed: the message has become a dead letter, or the trigger's condition was not
                 met, or what the handler returned has no JSON form.
-            Closed: the runtime has ended.
+            Closed: the runtime is stopping, so that nobody will answer, or has ended.
+            OSError: the store could not keep the message.
         """
-        self._check(outgoing.topic)
+        topic = outgoing.topic
+        self._check(topic)
+        if self._stopping:
+            raise Closed(f"ask({topic!r}): the service is stopping; nothing was kept")
+        if trio.current_time() >= deadline:
+            await trio.lowlevel.checkpoint()
+            raise TimedOut(f"no time is left to ask {topic!r}: nothing was kept")
         asked = _Asked(deadline)
         known: list[str] = []
 
@@ -72,26 +88,42 @@ class Asks:
             known.extend(ids)
             self._asked[ids[0]] = asked
 
-        left = True
+        kept = left = False
         try:
             with trio.move_on_at(deadline):
                 await self._shared.router.publish([outgoing], origin, sender, note=note)
-                answer = await asked.reply.wait()
+                kept = True
+                if self._stopping and not asked.in_hand:
+                    asked.reply.fail(Closed(_STOPPING))
+                try:
+                    return await asked.reply.wait()
+                except trio.Cancelled:
+                    left = True
+                    raise
+            if asked.reply.given:  # at the very instant
                 left = False
-                return answer
-        except (HandlerFailed, Closed):
-            left = False
-            raise
+                return await asked.reply.wait()
         finally:
             for message_id in known:
                 del self._asked[message_id]
                 if left:
-                    self._left[message_id] = None
-                    if len(self._left) > LEFT_KEPT:
-                        self._left.popitem(last=False)
-        raise TimedOut(
-            f"no answer to {outgoing.topic!r} within the time: it is handled all the same"
-        )
+                    self._leave(message_id, asked)
+        if not kept:
+            raise TimedOut(f"{topic!r} could not be kept within the time: nothing was")
+        raise TimedOut(f"no answer to {topic!r} within the time: it is handled all the same")
+
+    def _leave(self, message_id: str, asked: _Asked) -> None:
+        """Nobody waits any more for an answer that may still come, or has just come."""
+        if asked.answered is not None:
+            self._drop(message_id, *asked.answered)
+        elif not asked.reply.given:  # with an error, that is
+            self._left[message_id] = None
+            if len(self._left) > LEFT_KEPT:
+                self._left.popitem(last=False)
+
+    def _drop(self, message_id: str, step: str, trace_id: str) -> None:
+        self.dropped += 1
+        self._shared.observers.tell(AnswerDropped(step, trace_id, message_id, self.dropped))
 
     def _check(self, topic: str) -> None:
         steps = self._shared.router.subscribers(topic)
@@ -99,24 +131,37 @@ class Asks:
             found = f"{len(steps)} steps do ({', '.join(steps)})" if steps else "no step does"
             raise AskInvalid(f"ask({topic!r}): exactly one step must listen to it, and {found}")
 
-    def deadline_of(self, message_id: str) -> float | None:
-        """Give the Trio time until which somebody waits for a message, None if nobody does."""
+    def begin(self, message_id: str) -> float | None:
+        """An attempt at a message begins. Gives the Trio time until which somebody waits for it."""
         asked = self._asked.get(message_id)
-        return None if asked is None else asked.deadline
+        if asked is None:
+            return None
+        asked.in_hand = True
+        return asked.deadline
 
     def answer(self, step: str, message_id: str, trace_id: str, result: object) -> None:
         """A handler has returned for a message."""
         if (asked := self._asked.get(message_id)) is not None:
+            asked.answered = (step, trace_id)
             try:
-                asked.reply.set(wrap(codec.decode(codec.encode(result))))
-            except NotEncodable as error:
+                answer = wrap(codec.decode(codec.encode(result)))
+            except Exception as error:  # noqa: BLE001 - to look at what it returned may run code
+                words = str(error) if isinstance(error, NotEncodable) else tell_error(error).error
                 asked.reply.fail(
-                    HandlerFailed(f"step {step!r}: what it returned cannot be an answer: {error}")
+                    HandlerFailed(f"step {step!r}: what it returned cannot be an answer: {words}")
                 )
+            else:
+                asked.reply.set(answer)
         elif message_id in self._left:
             del self._left[message_id]
-            self.dropped += 1
-            self._shared.observers.tell(AnswerDropped(step, trace_id, message_id, self.dropped))
+            self._drop(message_id, step, trace_id)
+
+    def put_back(self, message_id: str) -> None:
+        """An attempt at a message has ended, and there will be another."""
+        if (asked := self._asked.get(message_id)) is not None:
+            asked.in_hand = False
+            if self._stopping:
+                asked.reply.fail(Closed(_STOPPING))
 
     def fail(self, message_id: str, reason: str) -> None:
         """A message will never have an answer."""
@@ -124,8 +169,16 @@ class Asks:
         if (asked := self._asked.get(message_id)) is not None:
             asked.reply.fail(HandlerFailed(reason))
 
+    def stop(self) -> None:
+        """No attempt begins any more: only what is in hand can still be answered."""
+        self._stopping = True
+        for asked in self._asked.values():
+            if not asked.in_hand:
+                asked.reply.fail(Closed(_STOPPING))
+
     def close(self) -> None:
         """The runtime has ended."""
+        self._stopping = True
         for asked in self._asked.values():
             asked.reply.fail(Closed("the runtime has ended before there was an answer"))
 

@@ -13,6 +13,7 @@ from motia_trio.answering import Answerer, Stream
 from motia_trio.context import Context, TriggerInfo
 from motia_trio.entries import Ask, Entry, Running, Tick
 from motia_trio.errors import (
+    Closed,
     Conflict,
     HandlerIgnoredCancel,
     StepCrashed,
@@ -221,7 +222,7 @@ class Attempts:
             info = evolve(info, scheduled_at=entry.scheduled_at)
         else:
             raw = entry.message.payload
-            asked = shared.asks.deadline_of(entry.message.id)
+            asked = shared.asks.begin(entry.message.id)
             if asked is not None and asked < deadline:
                 deadline = asked
         ctx = Context(
@@ -290,6 +291,11 @@ class Attempts:
             running.settled = True
             await self.release(entry)
             raise error
+        if self.holding and found and all(isinstance(leaf, Closed) for leaf in found):
+            # it asked, and the stop is why there is no answer: that is not its failure
+            running.settled = True
+            await self.release(entry)
+            return
         if isinstance(entry, Ask) and entry.gone and late and not (stubborn or _ends(ended)):
             running.settled = True
             self._answerer.abandon(entry)
@@ -358,6 +364,7 @@ class Attempts:
         if isinstance(entry, (Ask, Tick)):
             self._answerer.release(entry, stopping=self.holding)
         else:
+            self._shared.asks.put_back(entry.message.id)
             await self._settler.give_back(entry)
 
     async def _fail(
@@ -368,7 +375,7 @@ class Attempts:
         if isinstance(error, RuntimeError) and "no running event loop" in str(error):
             error.add_note("handlers run on Trio in this version: use trio, or a plain def handler")
         told = tell_error(error, shared.root)
-        if isinstance(error, TimedOut):  # ours: it was raised nowhere
+        if isinstance(error, TimedOut) and error.__traceback__ is None:  # ours: raised nowhere
             told = evolve(told, where=step.source)
         if isinstance(entry, (Ask, Tick)):
             running.settled = True
@@ -379,6 +386,7 @@ class Attempts:
         # the trigger that it is for now, which may not be the one that it was stored for
         policy = step.triggers[running.trigger].limits.retry
         await self._settler.fail(entry, told, policy, started_at=shared.clock.now() - took)
+        shared.asks.put_back(entry.message.id)
 
     async def _give_up(self, entry: Entry, running: Running, error: Exception) -> None:
         """End an entry that could not even be judged."""

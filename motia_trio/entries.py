@@ -80,21 +80,20 @@ def lanes_of(step: Step, capacity: int) -> dict[str, Lane]:
     """One lane for each kind of trigger that the step has, for a mailbox of ``capacity`` places.
 
     Lanes take turns, and each has a place that the others leave free, so that none waits for
-    another to be empty; with more lanes than places, there is a place for each. What comes out of
-    the store may fill half of a mailbox that other entries come to, too, each kind its part of it:
-    it can wait in the store, and the others cannot.
+    another to be empty: the mailbox needs as many places as there are lanes, at the least. What
+    comes out of the store may fill half of a mailbox that other entries come to, too, each kind its
+    part of it: it can wait in the store, and the others cannot.
     """
     kinds: dict[str, list[int]] = {}
     for trigger in step.triggers:
         kinds.setdefault(trigger.kind, []).append(trigger.limits.concurrency)
     stored = [kind for kind in STORED if kind in kinds]
-    capacity = max(capacity, len(kinds))
     kept = 1 if len(kinds) > 1 else 0
-    lanes = {
-        kind: Lane(sum(kinds[kind]) if kind == "cron" else max(kinds[kind]), capacity, kept)
-        for kind in ("http", "cron")
-        if kind in kinds
-    }
+    lanes: dict[str, Lane] = {}
+    if "http" in kinds:
+        lanes["http"] = Lane(max(kinds["http"]), capacity, kept)
+    if "cron" in kinds:
+        lanes["cron"] = Lane(sum(kinds["cron"]), capacity, kept)
     part = capacity // 2 if lanes else capacity
     for kind in stored:
         lanes[kind] = Lane(max(kinds[kind]), max(1, part // len(stored)), kept)

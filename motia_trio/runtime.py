@@ -266,6 +266,7 @@ class Runtime:
             self._scope.deadline = trio.current_time() + self.settings.shutdown_timeout
             for actor in self._actors.values():
                 await actor.hold()
+            self._shared.asks.stop()
         await trio.lowlevel.checkpoint()
         return self._scope.deadline
 

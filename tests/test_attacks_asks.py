@@ -126,37 +126,46 @@ async def test_thousands_of_asks_at_once_are_answered_and_forgotten(
     assert set(range(2, 2001, 2)) <= set(answers)
 
 
-@pytest.mark.parametrize("sync", [False, True])
-async def test_a_circle_of_asks_ends_in_time_and_the_mailbox_goes_on(sync: bool) -> None:  # noqa: FBT001
-    """A asks B asks A, one at a time each."""
+async def test_a_circle_of_asks_ends_in_time_and_the_mailbox_goes_on(autojump_clock: Any) -> None:
+    """A asks B asks A, one at a time each: what is left of it ends at the hop limit."""
     one = {"concurrency": 1, "maxRetries": 0, "timeout": 30}
-    if sync:
 
-        @step(queue("a", config=one), enqueues=["b"], name="A")
-        def a(input: Any, ctx: Any) -> Any:
-            return ctx.ask("b", input) if input else "a"
+    @step(queue("a", config=one), enqueues=["b"], name="A")
+    async def a(input: Any, ctx: Any) -> Any:
+        return await ctx.ask("b", input) if input else "a"
 
-        @step(queue("b", config=one), enqueues=["a"], name="B")
-        def b(input: Any, ctx: Any) -> Any:
-            return ctx.ask("a", input) if input else "b"
-    else:
-
-        @step(queue("a", config=one), enqueues=["b"], name="A")
-        async def a(input: Any, ctx: Any) -> Any:
-            return await ctx.ask("b", input) if input else "a"
-
-        @step(queue("b", config=one), enqueues=["a"], name="B")
-        async def b(input: Any, ctx: Any) -> Any:
-            return await ctx.ask("a", input) if input else "b"
+    @step(queue("b", config=one), enqueues=["a"], name="B")
+    async def b(input: Any, ctx: Any) -> Any:
+        return await ctx.ask("a", input) if input else "b"
 
     async with open_runtime(App([a, b]), observers=()) as rt:
-        with trio.fail_after(20):
-            # A fails for lack of time when the asker leaves, or is a dead letter just before
-            with pytest.raises((TimedOut, HandlerFailed)):
-                await rt.ask("a", "round", timeout=0.3)
-            assert await rt.ask("a", "", timeout=10) == "a"
-            assert await rt.ask("b", "", timeout=10) == "b"
+        began = trio.current_time()
+        # A fails for lack of time when the asker leaves, or is a dead letter just before
+        with pytest.raises((TimedOut, HandlerFailed)):
+            await rt.ask("a", "round", timeout=5)
+        assert trio.current_time() - began == 5
+        assert await rt.ask("a", "", timeout=2000) == "a"
+        assert await rt.ask("b", "", timeout=2000) == "b"
+        await rt.quiesce()
         assert asks_of(rt)._asked == {}  # noqa: SLF001
+
+
+async def test_a_circle_of_asks_in_threads_ends_in_time() -> None:
+    one = {"concurrency": 1, "maxRetries": 0, "timeout": 0.1}
+
+    @step(queue("a", config=one), enqueues=["b"], name="A")
+    def a(input: Any, ctx: Any) -> Any:
+        return ctx.ask("b", input) if input else "a"
+
+    @step(queue("b", config=one), enqueues=["a"], name="B")
+    def b(input: Any, ctx: Any) -> Any:
+        return ctx.ask("a", input) if input else "b"
+
+    async with open_runtime(App([a, b]), observers=()) as rt:
+        with trio.fail_after(30):
+            with pytest.raises((TimedOut, HandlerFailed)):
+                await rt.ask("a", "round", timeout=5)
+            assert await rt.ask("a", "", timeout=20) == "a"
 
 
 async def test_an_ask_of_a_crashing_actor_gets_the_answer_of_a_later_attempt(

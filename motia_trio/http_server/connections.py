@@ -190,6 +190,9 @@ class Connection:
         self._patience = self._waiting.deadline = inf
         self._reading.deadline = trio.current_time() + _LINGER
         with suppress(*_GONE):
+            # not in the middle of what another task still sends
+            await self._sending.acquire()
+            self._sending.release()
             if isinstance(self._stream, trio.SSLStream):
                 await self._stream.aclose()
             else:

@@ -13,8 +13,11 @@ from trio.testing import MockClock
 from motia_trio.actors import Lane, Mailbox
 
 
-def mailbox(capacity: int = 10, **lanes: tuple[int, int]) -> Mailbox[Any]:
-    """A mailbox with lanes given as ``name=(limit, share)``; one wide lane ``a`` without any."""
+def mailbox(capacity: int = 10, **lanes: tuple[int, ...]) -> Mailbox[Any]:
+    """A mailbox with lanes given as ``name=(limit, share)``, or ``(limit, share, kept)``.
+
+    One wide lane ``a`` without any.
+    """
     return Mailbox(capacity, {n: Lane(*of) for n, of in (lanes or {"a": (99, 99)}).items()})
 
 
@@ -37,6 +40,30 @@ async def test_a_lane_that_has_its_share_leaves_room_for_the_others() -> None:
     assert [box.offer("a", n) for n in range(3)] == [True, True, False]
     assert (box.room("a"), box.room("b")) == (0, 2)
     assert box.offer("b", 0)
+
+
+async def test_places_that_are_kept_for_a_lane_are_left_free_by_the_others() -> None:
+    box = mailbox(5, a=(9, 9, 1), b=(9, 9, 2), c=(9, 9))
+    assert (box.room("a"), box.room("b"), box.room("c")) == (3, 4, 2)
+    assert [box.reserve("c") for _ in range(3)] == [True, True, False]
+    assert (box.room("a"), box.room("b"), box.room("c")) == (1, 2, 0)
+    assert [box.offer("b", n) for n in range(3)] == [True, True, False]
+    assert [box.offer("a", n) for n in range(2)] == [True, False]
+    assert box.take() is not None
+    assert [(name, box.used(name)) for name in "abc"] in (
+        [("a", 0), ("b", 2), ("c", 2)], [("a", 1), ("b", 1), ("c", 2)],
+    )  # fmt: skip
+    assert not box.offer("c", 0), "it was taken out of a place that is kept"
+    box.free("c")
+    assert box.reserve("c")
+
+
+async def test_a_lane_that_has_more_than_is_kept_for_it_keeps_nobody_out() -> None:
+    box = mailbox(4, a=(9, 9, 1), b=(9, 9, 1))
+    assert [box.offer("a", n) for n in range(4)] == [True, True, True, False]
+    assert (box.room("a"), box.room("b")) == (0, 1)
+    box.take()
+    assert (box.room("a"), box.room("b")) == (1, 2)
 
 
 async def test_a_lane_at_its_limit_waits_while_others_are_served() -> None:
@@ -249,13 +276,20 @@ def test_a_lane_without_room_is_refused() -> None:
         Lane(limit=0, share=1)
     with pytest.raises(ValueError, match="share"):
         Lane(limit=1, share=0)
+    with pytest.raises(ValueError, match="kept"):
+        Lane(limit=1, share=1, kept=-1)
+
+
+def test_more_kept_places_than_there_are_are_refused() -> None:
+    with pytest.raises(ValueError, match="4 places are kept for lanes of a mailbox that has 3"):
+        mailbox(3, a=(1, 1, 2), b=(1, 1, 2))
 
 
 # the laws, after any run of operations
 
 LANES = st.dictionaries(
     st.sampled_from("abc"),
-    st.builds(Lane, st.integers(1, 3), st.integers(1, 4)),
+    st.builds(Lane, st.integers(1, 3), st.integers(1, 4), st.integers(0, 2)),
     min_size=1,
     max_size=3,
 )
@@ -289,8 +323,12 @@ class Plain:
         return sum(map(len, self.waiting.values())) + sum(self.reserved.values())
 
     def room(self, lane: str) -> int:
-        own = len(self.waiting[lane]) + self.reserved[lane]
-        return max(0, min(self.capacity - self.used, self.lanes[lane].share - own))
+        used = {name: len(self.waiting[name]) + self.reserved[name] for name in self.lanes}
+        kept = sum(
+            max(0, other.kept - used[name]) for name, other in self.lanes.items() if name != lane
+        )
+        free = self.capacity - self.used - kept
+        return max(0, min(free, self.lanes[lane].share - used[lane]))
 
     def put(self, lane: str, item: int, priority: int) -> None:
         self.priorities[item] = priority
@@ -355,6 +393,8 @@ def step(
 def test_any_run_of_operations_keeps_the_laws(
     capacity: int, lanes: dict[str, Lane], operations: list[tuple[str, int, int]]
 ) -> None:
+    capacity = max(capacity, sum(lane.kept for lane in lanes.values()))
+
     async def main() -> None:
         box, plain = Mailbox[int](capacity, lanes), Plain(capacity, lanes)
         names = list(lanes)
@@ -369,6 +409,8 @@ def test_any_run_of_operations_keeps_the_laws(
             assert box.waiting() == plain.everything
             for name, lane in lanes.items():
                 assert box.room(name) == plain.room(name)
+                assert box.used(name) == len(plain.waiting[name]) + plain.reserved[name]
+                assert box.room(name) >= min(lane.kept, lane.share) - box.used(name)
                 assert len(plain.waiting[name]) + plain.reserved[name] <= lane.share
                 assert plain.in_hand[name] <= lane.limit
 

@@ -220,3 +220,17 @@ async def test_a_stop_answers_what_it_was_asked_and_closes() -> None:
             nursery.start_soon(ask)
             await trio.sleep(0.1)
     assert answers[0].endswith(b"late")
+
+
+async def test_a_connection_that_is_closed_between_two_requests_is_closed_at_once() -> None:
+    """After its thousandth, be the next one on its way or not."""
+    async with served(hello) as (rt, _):
+        async with await connect(rt) as stream:
+            for _ in range(1000):
+                await stream.send_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+                answer = await read_one(stream)
+                assert status_of(answer) == 200
+            assert b"connection: close" in answer
+            await stream.send_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+            with trio.fail_after(0.8):
+                assert await stream.receive_some(1000) == b""
