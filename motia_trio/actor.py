@@ -19,7 +19,7 @@ from motia_trio.settling import Settler
 from motia_trio.warden import GRACE
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from motia_trio.actors import Life, MailboxStatistics
     from motia_trio.data import Request
@@ -35,7 +35,7 @@ class StepActor:
 
     __slots__ = (
         "_attempts", "_crew", "_holding", "_lanes", "_life", "_mailbox", "_open", "_retry_at",
-        "_settler", "_shared", "_stop", "name", "step",
+        "_settler", "_shared", "_stop", "_way_in", "name", "step",
     )  # fmt: skip
 
     def __init__(self, step: Step, shared: Shared) -> None:
@@ -53,6 +53,7 @@ class StepActor:
         places = max(shared.mailbox, len(lanes))  # each lane keeps one, however few there are
         self._mailbox: Mailbox[Entry] = Mailbox(places, lanes)
         self._lanes = [lane for lane in STORED if lane in lanes]
+        self._way_in = _WayIn(self._lanes)
         self._attempts = Attempts(
             step,
             shared,
@@ -128,7 +129,7 @@ class StepActor:
 
     def reserve_all(self, lane: str) -> int:
         """Keep every place that deliveries of a lane may have, and give their number."""
-        lane = self._way_in(lane)
+        lane = self._way_in[lane]
         if not self._takes(lane):
             return 0
         places = self._mailbox.room(lane)
@@ -138,24 +139,15 @@ class StepActor:
 
     def free(self, lane: str, places: int) -> None:
         """Give back places that were kept for deliveries of a lane and are not needed."""
-        lane = self._way_in(lane)
         for _ in range(places):
-            self._mailbox.free(lane)
+            self._mailbox.free(self._way_in[lane])
         if places:
             self._shared.feeder.taken(self.name)
 
     def hand_over(self, delivery: Delivery) -> None:
         """Put a leased delivery into a place that was kept for it."""
         self._shared.activity.enter()
-        self._mailbox.fill(self._way_in(delivery.lane), delivery, delivery.message.priority)
-
-    def _way_in(self, lane: str) -> str:
-        """The mailbox's lane for what the store has in a lane.
-
-        What was stored for a kind of trigger that the step has no more comes in by a lane of
-        another: it has to be looked at once, to be told what becomes of it.
-        """
-        return lane if self._mailbox.has(lane) or not self._lanes else self._lanes[0]
+        self._mailbox.fill(self._way_in[delivery.lane], delivery, delivery.message.priority)
 
     async def withdraw(self, message_id: str) -> int:
         """Drop what waits here of a message, and give how much that is. A checkpoint."""
@@ -178,7 +170,7 @@ class StepActor:
 
     def worth_feeding(self, lane: str) -> bool:
         """Whether the room for deliveries of a lane is worth a look into the store."""
-        lane, mailbox = self._way_in(lane), self._mailbox
+        lane, mailbox = self._way_in[lane], self._mailbox
         if not self._takes(lane):
             return False
         room = mailbox.room(lane)
@@ -293,6 +285,21 @@ class StepActor:
             finally:
                 self._attempts.resources = None
         await ctx.finish()
+
+
+class _WayIn(dict[str, str]):
+    """The mailbox's lane for what the store has in a lane.
+
+    What was stored for a kind of trigger that the step has no more comes in by the lane of another:
+    somebody has to look at it, to tell what becomes of it.
+    """
+
+    def __init__(self, lanes: Sequence[str]) -> None:
+        super().__init__({lane: lane for lane in lanes})
+        self._other = lanes[0] if lanes else ""
+
+    def __missing__(self, lane: str) -> str:
+        return self._other
 
 
 def _is_of(entry: Entry, message_id: str) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import trio
+
 from motia_trio.context import TriggerInfo
 from motia_trio.entries import Ask, Tick
 from motia_trio.errors import Abandoned, Closed, HandlerFailed, StepCrashed, TimedOut
@@ -73,19 +75,43 @@ class Answerer:
 
 
 class Stream:
-    """One attempt as its handler tells of it: an answer that begins before it has ended."""
+    """One attempt as its handler tells of it: an answer that begins before it has ended.
 
-    __slots__ = ("_entry", "_hand", "_running", "_step", "_streamed")
+    ``asked`` is the Trio time until which somebody waits for what the handler returns.
+    """
 
-    def __init__(self, hand: Hand, entry: Entry, running: Running, step: Step) -> None:
+    __slots__ = (
+        "_asked", "_ctx", "_entry", "_hand", "_over", "_running", "_shared", "_step", "_streamed",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        shared: Shared,
+        step: Step,
+        hand: Hand,
+        entry: Entry,
+        running: Running,
+        ctx: Context,
+        asked: float = inf,
+    ) -> None:
+        self._shared = shared
+        self._step = step
         self._hand = hand
         self._entry = entry
         self._running = running
-        self._step = step
+        self._ctx = ctx
+        self._asked = asked
+        self._over = False
         self._streamed: Streamed | None = None
 
     def begin(self, head: Any) -> Streamed:
-        """Begin to answer. From here on the bound is lifted: how long it takes is the client's."""
+        """Begin to answer. From here on the bound is lifted: how long it takes is the client's.
+
+        Raises:
+            TypeError: what is handled has no answer that could be streamed.
+            ValueError: the handler has ended.
+            RuntimeError: the answer has begun already.
+        """
         entry = self._entry
         if not isinstance(entry, Ask):
             raise TypeError("only a request has an answer that can be streamed")
@@ -93,23 +119,56 @@ class Stream:
             raise TypeError(
                 "a transactional step cannot stream its answer: what it says is kept at its end"
             )
-        self._streamed = Streamed(head, entry.abandon)
-        self._running.bound = entry.deadline = inf
-        self._hand.rebind(inf)
-        entry.reply.set(self._streamed)
-        return self._streamed
+        if self._over:
+            raise ValueError("the answer has ended with its handler: nothing can be written to it")
+        if self._streamed is not None:
+            raise RuntimeError("the answer has begun already, and there is one for each request")
+        if entry.reply.given:  # its time was up, or the client has left: it is being cancelled
+            streamed = self._streamed = Streamed(head)
+            streamed.abandon()
+            return streamed
+        streamed = self._streamed = Streamed(head, self._abandon, self._closed)
+        if not entry.reply.awaited:
+            streamed.abandon()
+            return streamed
+        self._bind(inf)
+        entry.deadline = inf
+        entry.reply.set(streamed)
+        return streamed
 
-    def choose(self, trigger: int, ctx: Context) -> None:
+    def _bind(self, bound: float) -> None:
+        """Give the handler another bound."""
+        self._running.bound = bound
+        self._ctx.deadline = min(self._asked, bound)
+        self._hand.rebind(bound)
+        self._shared.warden.expect(bound)
+
+    def _closed(self) -> None:
+        """The handler has ended its answer, and goes on: nobody waits for it any more."""
+        if not (self._over or self._ask_is_gone()):
+            timeout = self._step.triggers[self._running.trigger].limits.timeout
+            self._bind(trio.current_time() + timeout)
+
+    def _abandon(self) -> None:
+        """Nobody reads any more: the handler is cancelled, and told of if it goes on."""
+        if not self._over and isinstance(self._entry, Ask):
+            self._running.bound = min(self._running.bound, trio.current_time())
+            self._shared.warden.expect(self._running.bound)
+            self._entry.abandon()
+
+    def _ask_is_gone(self) -> bool:
+        return isinstance(self._entry, Ask) and self._entry.gone
+
+    def choose(self, trigger: int) -> None:
         """Another trigger than the first one is the one that the entry is for."""
-        running = self._running
-        running.trigger = trigger
-        running.bound = running.started + self._step.triggers[trigger].limits.timeout
-        ctx.trigger = TriggerInfo.of(self._step.triggers[trigger], trigger)
-        ctx.deadline = min(ctx.deadline, running.bound)
-        self._hand.rebind(running.bound)
+        chosen = self._step.triggers[trigger]
+        self._running.trigger = trigger
+        self._ctx.trigger = TriggerInfo.of(chosen, trigger)
+        self._bind(self._running.started + chosen.limits.timeout)
 
     def end(self, error: BaseException | None) -> None:
         """The attempt has ended: there will be no more pieces."""
+        self._over = True
         if self._streamed is not None:
             failed = None if error is None else HandlerFailed(f"step {self._step.name!r} failed")
             self._streamed.end(failed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from math import isfinite
+from math import inf, isfinite
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -93,8 +93,7 @@ class Asks:
             with trio.move_on_at(deadline):
                 await self._shared.router.publish([outgoing], origin, sender, note=note)
                 kept = True
-                if self._stopping and not asked.in_hand:
-                    asked.reply.fail(Closed(_STOPPING))
+                self._end_if_stopping(asked)
                 try:
                     return await asked.reply.wait()
                 except trio.Cancelled:
@@ -131,11 +130,14 @@ class Asks:
             found = f"{len(steps)} steps do ({', '.join(steps)})" if steps else "no step does"
             raise AskInvalid(f"ask({topic!r}): exactly one step must listen to it, and {found}")
 
-    def begin(self, message_id: str) -> float | None:
-        """An attempt at a message begins. Gives the Trio time until which somebody waits for it."""
+    def begin(self, message_id: str) -> float:
+        """An attempt at a message begins. Gives the Trio time until which somebody waits for it.
+
+        Without anybody who waits it is infinite.
+        """
         asked = self._asked.get(message_id)
         if asked is None:
-            return None
+            return inf
         asked.in_hand = True
         return asked.deadline
 
@@ -160,8 +162,7 @@ class Asks:
         """An attempt at a message has ended, and there will be another."""
         if (asked := self._asked.get(message_id)) is not None:
             asked.in_hand = False
-            if self._stopping:
-                asked.reply.fail(Closed(_STOPPING))
+            self._end_if_stopping(asked)
 
     def fail(self, message_id: str, reason: str) -> None:
         """A message will never have an answer."""
@@ -173,8 +174,11 @@ class Asks:
         """No attempt begins any more: only what is in hand can still be answered."""
         self._stopping = True
         for asked in self._asked.values():
-            if not asked.in_hand:
-                asked.reply.fail(Closed(_STOPPING))
+            self._end_if_stopping(asked)
+
+    def _end_if_stopping(self, asked: _Asked) -> None:
+        if self._stopping and not asked.in_hand:
+            asked.reply.fail(Closed(_STOPPING))
 
     def close(self) -> None:
         """The runtime has ended."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -38,6 +40,9 @@ if TYPE_CHECKING:
     from motia_trio.steps import Step, Trigger
 
 __all__ = ["Attempts"]
+
+# seconds that a transaction which was in another's way waits for the one that runs alone
+CONTENDED = 5.0
 
 
 class Attempts:
@@ -211,7 +216,7 @@ class Attempts:
         Raises:
             Conflict: its transaction cannot be kept, and nothing of it was.
         """
-        shared, deadline = self._shared, running.bound
+        shared, asked = self._shared, inf
         given: Any = None
         raw: bytes | None = None
         info = self._infos[running.trigger]
@@ -223,8 +228,6 @@ class Attempts:
         else:
             raw = entry.message.payload
             asked = shared.asks.begin(entry.message.id)
-            if asked is not None and asked < deadline:
-                deadline = asked
         ctx = Context(
             shared,
             self._step,
@@ -232,10 +235,10 @@ class Attempts:
             input=given,
             trigger=info,
             resources=self.resources,
-            deadline=deadline,
+            deadline=min(running.bound, asked),
             access=transaction or Direct(shared, self._origin_of(entry), self._step),
         )
-        stream = Stream(hand, entry, running, self._step)
+        stream = Stream(shared, self._step, hand, entry, running, ctx, asked)
         hand.bind(running.bound)
         if isinstance(entry, Ask):
             entry.hand = hand
@@ -246,11 +249,12 @@ class Attempts:
         try:
             if alone:
                 hand.arm()
-                await shared.contended.acquire()
+                with trio.move_on_after(CONTENDED):  # one that hangs does not hold up all others
+                    await shared.contended.acquire()
             try:
                 result = await self._invoker.invoke(hand, triggers, raw, ctx, stream)
                 if isinstance(entry, Ask) and (taken := take_body(result)) is not None:
-                    await self._invoker.pieces(hand, taken[1], stream.begin(taken[0]), ctx)
+                    await self._invoker.pieces(hand, taken[1], partial(stream.begin, taken[0]))
             finally:
                 if ctx.pending():
                     hand.arm()

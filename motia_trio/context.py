@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from inspect import isawaitable
 from math import inf
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -13,6 +12,7 @@ import trio
 from attrs import frozen
 
 from motia_trio.access import Direct
+from motia_trio.actors import to_its_end
 from motia_trio.asks import ASK_TIMEOUT, check_timeout
 from motia_trio.data import alias
 from motia_trio.events import Level, StepLogged
@@ -193,8 +193,6 @@ class Context:
     ) -> None:
         self._shared = shared
         self._step = step
-        #: whether the function that is called now runs in a thread. The runtime's
-        self.in_thread = False
         self._access = access or Direct(shared, Origin(trace_id, 1, step.name), step)
         #: what the handler is given. The runtime's
         self.input = input
@@ -222,6 +220,11 @@ class Context:
             name=name,
             obj=self,
         )
+
+    @property
+    def in_thread(self) -> bool:
+        """Whether this is asked in a thread beside Trio's, where calls do their work."""
+        return not trio.lowlevel.in_trio_run()
 
     @property
     def logger(self) -> Logger:
@@ -350,16 +353,13 @@ class Context:
         arguments = called.arguments(self.input, self)
         if self.in_thread:
             result = found(*arguments)
-            return trio.from_thread.run(self._awaited, result) if isawaitable(result) else result
+            return trio.from_thread.run(to_its_end, result) if isawaitable(result) else result
 
         async def call() -> Any:
-            return await self._awaited(found(*arguments))
+            result = found(*arguments)
+            return await result if isawaitable(result) else result
 
         return self.do(call)
-
-    async def _awaited(self, result: Any) -> Any:
-        with self.loop():
-            return await result if isawaitable(result) else result
 
     def get_data(self) -> Any:
         """The body of a request, the data of a message, None for cron."""
@@ -410,24 +410,6 @@ class Context:
             self._calls = [call for call in self._calls if not call.begun]
         self._calls.append(call)
         return call
-
-    @contextmanager
-    def thread(self) -> Iterator[None]:
-        """What is called in this scope runs in a thread. The runtime's."""
-        before, self.in_thread = self.in_thread, True
-        try:
-            yield
-        finally:
-            self.in_thread = before
-
-    @contextmanager
-    def loop(self) -> Iterator[None]:
-        """What is called in this scope runs on the Trio thread. The runtime's."""
-        before, self.in_thread = self.in_thread, False
-        try:
-            yield
-        finally:
-            self.in_thread = before
 
     def pending(self) -> bool:
         """Whether something was called and never awaited. The runtime's."""

@@ -7,6 +7,7 @@ its schema, then the condition. For the rest: the condition.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from math import inf
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,18 +16,17 @@ import trio
 from attrs import frozen
 
 from motia_trio import codec
-from motia_trio.actors import drive, in_thread
-from motia_trio.data import wrap
-from motia_trio.errors import DoesNotFit, MalformedJson
+from motia_trio.actors import drive, in_thread, to_its_end
+from motia_trio.data import Request, wrap
+from motia_trio.errors import DoesNotFit, HandlerFailed, MalformedJson
 from motia_trio.steps import HttpTrigger, QueueTrigger
 from motia_trio.streamed import MotiaHttpArgs, MotiaHttpResponse
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from motia_trio.actors import Hand
     from motia_trio.context import Context
-    from motia_trio.data import Request
     from motia_trio.steps import Handler, Step, Trigger
     from motia_trio.steps.schemas import Schema
     from motia_trio.streamed import Streamed
@@ -51,7 +51,7 @@ class Listener(Protocol):
         """The handler begins to write its answer itself: a status and headers."""
         ...
 
-    def choose(self, trigger: int, ctx: Context) -> None:
+    def choose(self, trigger: int) -> None:
         """Another trigger than the first one is the one that the entry is for."""
         ...
 
@@ -98,14 +98,19 @@ class Invoker:
                 if type(result) is CoroutineType:
                     return await drive(result, hand.arm)
                 return await self._finish(hand, result)
-            return await self.call(hand, handler, (ctx.input, ctx), ctx)
+            return await self.call(hand, handler, (ctx.input, ctx))
         if isinstance(plan.trigger, HttpTrigger):
-            return await _Exchange(self, hand, plan, ctx, listener).answer(0, ctx.input)
+            exchange = _Exchange(self, hand, plan, ctx, listener)
+            try:
+                return await exchange.answer(0, ctx.input)
+            finally:
+                exchange.over = True
         unfit: Unfit | None = None
+        fits = False
         for index in triggers:
             plan = self._plans[index]
             if index != triggers[0]:
-                listener.choose(index, ctx)
+                listener.choose(index)
             if raw is not None:
                 try:
                     ctx.input = plan.read(raw)
@@ -114,9 +119,10 @@ class Invoker:
                     continue
                 except MalformedJson as error:
                     return _malformed(error)
+            fits = True
             if await self.meets(hand, plan, ctx.input, ctx):
-                return await self.call(hand, plan.handler, (ctx.input, ctx), ctx)
-        return unfit or SKIPPED
+                return await self.call(hand, plan.handler, (ctx.input, ctx))
+        return SKIPPED if fits or unfit is None else unfit
 
     async def meets(
         self, hand: Hand, plan: _Plan, input: object, ctx: Context, *, nested: bool = False
@@ -126,31 +132,21 @@ class Invoker:
         if condition is None:
             return True
         try:
-            return bool(await self.call(hand, condition, (input, ctx), ctx, nested=nested))
+            return bool(await self.call(hand, condition, (input, ctx), nested=nested))
         except Exception as error:
-            error.add_note(f"raised by the condition of its {plan.trigger.kind} trigger")
+            note = f"raised by the condition of its {plan.trigger.kind} trigger"
+            if note not in getattr(error, "__notes__", ()):  # one that is raised again and again
+                error.add_note(note)
             raise
 
     async def call(
-        self,
-        hand: Hand,
-        handler: Handler,
-        given: tuple[Any, Any],
-        ctx: Context,
-        *,
-        nested: bool = False,
+        self, hand: Hand, handler: Handler, given: tuple[Any, Any], *, nested: bool = False
     ) -> Any:
         """Call a function as it wants to be called, and give what it returns in the end."""
-        return await self.run(hand, handler, handler.arguments(*given), ctx, nested=nested)
+        return await self.run(hand, handler, handler.arguments(*given), nested=nested)
 
     async def run(
-        self,
-        hand: Hand,
-        handler: Handler,
-        arguments: Sequence[Any],
-        ctx: Context,
-        *,
-        nested: bool = False,
+        self, hand: Hand, handler: Handler, arguments: Sequence[Any], *, nested: bool = False
     ) -> Any:
         """Run a function where it belongs, and give what it returns in the end.
 
@@ -161,8 +157,7 @@ class Invoker:
         else:
             hand.arm()
             limiter = self._unlimited if nested else self._limiter
-            with ctx.thread():
-                result = await in_thread(handler.function, *arguments, limiter=limiter)
+            result = await in_thread(handler.function, *arguments, limiter=limiter)
         if type(result) is CoroutineType:
             return await drive(result, hand.arm)
         return await self._finish(hand, result)
@@ -171,19 +166,19 @@ class Invoker:
     async def _finish(hand: Hand, result: Any) -> Any:
         """Give what a function gave that is no coroutine, once it is there."""
         if inspect.isawaitable(result):
-            hand.arm()
-            return await result
+            return await to_its_end(result, hand.arm)
         if inspect.isgenerator(result) or inspect.isasyncgen(result):
             raise TypeError("the handler gave a generator, which nobody would run; use return")
         return result
 
-    async def pieces(self, hand: Hand, body: Any, streamed: Streamed, ctx: Context) -> None:
-        """Send what an iterator gives, each piece once there is room for it."""
-        await drive(self._pieces(body, streamed, ctx), hand.arm)
+    async def pieces(self, hand: Hand, body: Any, begin: Callable[[], Streamed]) -> None:
+        """Begin an answer, and send what an iterator gives, each piece once there is room."""
+        await drive(self._pieces(body, begin), hand.arm)
 
-    async def _pieces(self, body: Any, streamed: Streamed, ctx: Context) -> None:
+    async def _pieces(self, body: Any, begin: Callable[[], Streamed]) -> None:
         if hasattr(body, "__anext__"):
             try:
+                streamed = begin()
                 async for piece in body:
                     await streamed.send(piece)
             finally:
@@ -192,15 +187,16 @@ class Invoker:
             return
         end = object()
         try:
+            streamed = begin()
             while True:
-                with ctx.thread():
-                    piece = await in_thread(next, body, end, limiter=self._unlimited)
+                piece = await in_thread(next, body, end, limiter=self._unlimited)
                 if piece is end:
                     return
                 await streamed.send(piece)
         finally:
             if (close := getattr(body, "close", None)) is not None:
-                close()
+                with trio.CancelScope(shield=True):  # it ends where it ran, and it may block
+                    await in_thread(close, limiter=self._unlimited)
 
 
 @frozen
@@ -265,37 +261,42 @@ class _Exchange:
         self._plan = plan
         self._ctx = ctx
         self._listener = listener
+        #: whether the invocation has ended
+        self.over = False
 
     async def answer(self, index: int, request: Any, *, nested: bool = False) -> Any:
         """Give the answer of what is behind the middleware before ``index``."""
         if index == len(self._plan.middleware):
             return await self._handle(request, nested=nested)
         middleware = self._plan.middleware[index]
-        ctx = self._ctx
 
-        async def following(given: Any = None, *_: Any) -> Any:
-            return await self.answer(index + 1, request if given is None else given)
+        async def behind(given: Any, nested: bool) -> Any:  # noqa: FBT001 - no keywords from threads
+            await trio.lowlevel.checkpoint_if_cancelled()  # a thread may come late
+            self._check_open()
+            return await self.answer(index + 1, _request(given, request), nested=nested)
 
-        def following_from_thread(given: Any = None, *_: Any) -> Any:
-            async def behind() -> Any:
-                with ctx.loop():
-                    return await self.answer(
-                        index + 1, request if given is None else given, nested=True
-                    )
+        def following(given: Any = None, *_: Any) -> Any:
+            """What a middleware calls: in a thread it gives the answer, elsewhere it is awaited."""
+            if trio.lowlevel.in_trio_run():
+                return behind(given, nested)
+            return trio.from_thread.run(behind, given, True)  # noqa: FBT003 - as above
 
-            return trio.from_thread.run(behind)
+        arguments = (request, self._ctx, following)
+        return await self._invoker.run(self._hand, middleware, arguments, nested=nested)
 
-        then = following if middleware.is_async else following_from_thread
-        return await self._invoker.run(
-            self._hand, middleware, (request, ctx, then), ctx, nested=nested
-        )
+    def _check_open(self) -> None:
+        if self.over:
+            raise RuntimeError("next() was called after its request had ended")
 
     async def _handle(self, request: Request, *, nested: bool) -> Any:
         """Check the request, and have the handler answer it."""
-        plan, ctx = self._plan, self._ctx
+        plan, ctx, invoker, hand = self._plan, self._ctx, self._invoker, self._hand
         trigger: Any = plan.trigger
         try:
             what = "Invalid query parameters"
+            if trigger.query_params is not None or trigger.body_schema is not None:
+                # what is checked is put into a copy: a middleware may come with the request again
+                request = Request(dict(request), request.raw_body, request.request_body)
             if trigger.query_params is not None:
                 request["query_params"] = trigger.query_params.check_strings(
                     request["query_params"]
@@ -309,15 +310,30 @@ class _Exchange:
             details = [{"path": each.path, "message": each.message} for each in error.misfits]
             return {"status": 400, "body": {"error": what, "details": details}}
         ctx.input = request
-        if not await self._invoker.meets(self._hand, plan, request, ctx, nested=nested):
+        if not await invoker.meets(hand, plan, request, ctx, nested=nested):
             return {"status": 422, "body": {"error": "Request condition not met", "skipped": True}}
         if not plan.handler.wants_http_args:
-            return await self._invoker.call(
-                self._hand, plan.handler, (request, ctx), ctx, nested=nested
-            )
+            return await invoker.call(hand, plan.handler, (request, ctx), nested=nested)
         response = MotiaHttpResponse(ctx, self._listener.begin)
         ctx.input = MotiaHttpArgs(request, response)
-        result = await self._invoker.call(
-            self._hand, plan.handler, (ctx.input, ctx), ctx, nested=nested
-        )
+        try:
+            result = await invoker.call(hand, plan.handler, (ctx.input, ctx), nested=nested)
+        except BaseException:
+            # whoever catches it: what was sent is not all there should be
+            response.fail(HandlerFailed("the handler raised while it wrote its answer"))
+            raise
         return response.head if result is None and response.used else result
+
+
+def _request(given: Any, request: Request) -> Request:
+    """Give the request that a middleware passes on: another one, or the one that it was given.
+
+    ``{**req, "body": …}`` and ``req.copy()`` are plain dicts, and the handler is given a request.
+    """
+    if given is None or given is request:
+        return request
+    if isinstance(given, Request):
+        return given
+    if not isinstance(given, Mapping):
+        raise TypeError(f"next() takes a request, or nothing, and not {given!r:.80}")
+    return Request(wrap(dict(given)), request.raw_body, request.request_body)

@@ -111,7 +111,9 @@ def load_middleware(given: Sequence[Any]) -> tuple[Handler, ...]:
     for index, item in enumerate(given):
         try:
             found.append(inspect_middleware(_named(item) if isinstance(item, str) else item))
-        except Exception as error:  # noqa: BLE001 - to import it runs code of the project
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001, ASYNC103 - to import it runs its code
             words = str(error) if isinstance(error, (TypeError, ValueError)) else None
             told = words or tell_error(error).error
             problems.append(Problem(f"middleware[{index}]", f"{item!r:.80}: {told}"))
@@ -168,7 +170,7 @@ def _find(root: Path, folders: Sequence[str], endings: tuple[str, ...]) -> Itera
 def _load(path: Path, root: Path) -> Step:
     source = path.relative_to(root).as_posix()
     module = _import(path, source, root)
-    found = (value for value in vars(module).values() if isinstance(value, StepDefinition))
+    found = (value for value in vars(module).values() if issubclass(type(value), StepDefinition))
     made = list({id(definition): definition for definition in found}.values())
     named = vars(module)
     if made and ("config" not in named or "handler" not in named):

@@ -130,7 +130,8 @@ class Router:
                 self._actors[delivery.step].hand_over(delivery)
         finally:
             for name, unused in places.items():
-                self._actors[name].free("queue", unused)
+                if unused:
+                    self._actors[name].free("queue", unused)
             shared.activity.leave()
         self.tell_feeder(bundles, now, committed)
         if any(message.key is not None for message, _ in bundles):

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Mapping
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 import trio
+
+from motia_trio import codec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -28,9 +31,15 @@ class Streamed:
     ``head`` is what the handler gave as its answer, with a status and headers.
     """
 
-    def __init__(self, head: Any, abandon: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        head: Any,
+        abandon: Callable[[], None] = lambda: None,
+        closed: Callable[[], None] = lambda: None,
+    ) -> None:
         self.head = head
         self._abandon = abandon
+        self._closed = closed
         self._chunks: deque[Any] = deque()
         self._unsent = 0
         self._ended = self._gone = False
@@ -41,7 +50,7 @@ class Streamed:
     # the hand's side
 
     def put(self, chunk: Any) -> None:
-        """Have a piece sent, and do not wait.
+        """Have a piece sent as it is now, and do not wait.
 
         Raises:
             BufferError: too much waits for a client that does not read: await the writes.
@@ -50,7 +59,11 @@ class Streamed:
             raise ValueError("the answer was closed: nothing can be written to it any more")
         if self._gone:
             return  # the handler is being cancelled
-        size = len(chunk) if isinstance(chunk, (str, bytes, bytearray, memoryview)) else 1
+        chunk = _as_it_is(chunk)
+        if isinstance(chunk, (str, bytes)):
+            size = len(chunk)
+        else:  # to measure it costs as much as to send it, and only what piles up must be known
+            size = _size(chunk) if self._chunks else 0
         if self._unsent + size > UNSENT and self._chunks:
             raise BufferError(
                 f"{self._unsent} bytes wait for a client that does not read them; await each write"
@@ -63,7 +76,8 @@ class Streamed:
         """Wait until few pieces wait. A checkpoint."""
         await trio.lowlevel.checkpoint()
         while len(self._chunks) >= CHUNKS:
-            self._room = trio.Event()
+            if self._room.is_set():  # else others wait for this one
+                self._room = trio.Event()
             await self._room.wait()
 
     async def send(self, chunk: Any) -> None:
@@ -76,6 +90,7 @@ class Streamed:
         if not self._ended:
             self._ended, self._error = True, error
             self._come.set()
+            self._closed()
 
     # the edge's side
 
@@ -101,6 +116,25 @@ class Streamed:
         self._chunks.clear()
         self._room.set()
         self._abandon()
+
+
+def _as_it_is(chunk: Any) -> Any:
+    """A piece that stays what it is, whatever becomes of the buffer or the dict that it came in."""
+    if isinstance(chunk, (str, bytes)):
+        return chunk
+    if isinstance(chunk, (bytearray, memoryview)):
+        return bytes(chunk)
+    try:
+        return deepcopy(chunk)
+    except Exception:  # noqa: BLE001 - what cannot be copied is sent as it will be
+        return chunk
+
+
+def _size(chunk: Any) -> int:
+    try:
+        return len(codec.encode(chunk))
+    except Exception:  # noqa: BLE001 - the edge has words for it
+        return 1
 
 
 def take_body(result: object) -> tuple[Any, AsyncIterator[Any] | Iterator[Any]] | None:
@@ -224,9 +258,12 @@ class MotiaHttpResponse:
     def _end(self) -> None:
         self._started().end()
 
+    def fail(self, error: Exception) -> None:
+        """What was written is not all there should be. The runtime's."""
+        if self._streamed is not None:
+            self._streamed.end(error)
+
     def _write(self, chunk: Any) -> Any:
-        if isinstance(chunk, (bytearray, memoryview)):
-            chunk = bytes(chunk)  # the caller may change it
         if self._ctx.in_thread:
 
             async def send() -> None:
@@ -268,4 +305,6 @@ class MotiaHttpArgs:
         return getattr(self, key) if key in {"request", "response"} else self.request[key]
 
     def __getattr__(self, name: str) -> Any:
+        if name in {"request", "response"} or name.startswith("__"):  # one that is being copied
+            raise AttributeError(name)
         return getattr(self.request, name)

@@ -211,21 +211,20 @@ async def test_an_ask_of_a_quarantined_step_times_out_and_is_answered_to_nobody_
         assert rt.tree().dropped_answers == 1
 
 
-async def test_a_store_that_fails_ends_an_ask_with_its_error_and_nothing_is_remembered() -> None:
+async def test_a_store_that_fails_ends_an_ask_with_its_error_and_nothing_is_remembered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async with open_runtime(App([slow]), observers=()) as rt:
-        commit = rt.store.commit
 
         async def full(*args: Any) -> Any:
             await trio.lowlevel.checkpoint()
             raise OSError(28, "No space left on device")
 
-        rt.store.commit = full  # type: ignore[method-assign]
-        try:
+        with monkeypatch.context() as patched:
+            patched.setattr(rt.store, "commit", full)
             for _ in range(10):
                 with pytest.raises(OSError, match="No space left"):
                     await rt.ask("slow", 0)
-        finally:
-            rt.store.commit = commit  # type: ignore[method-assign]
         assert asks_of(rt)._asked == {}  # noqa: SLF001
         assert len(asks_of(rt)._left) == 0  # noqa: SLF001
         assert await rt.ask("slow", 0) == 0

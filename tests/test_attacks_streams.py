@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from contextlib import asynccontextmanager
 from copy import copy, deepcopy
+from functools import partial
 from typing import Any
 
 import pytest
@@ -156,8 +157,7 @@ async def test_a_writer_that_outlives_its_handler_gets_an_error_and_moves_no_bou
     autojump_clock: Any,
 ) -> None:
     """The hand that had its request has another one by then, whose bound stays what it is."""
-    told: list[Exception] = []
-    kept: list[Any] = []
+    told: list[int] = []
 
     @asynccontextmanager
     async def lifespan(ctx: Any) -> Any:
@@ -172,16 +172,11 @@ async def test_a_writer_that_outlives_its_handler_gets_an_error_and_moves_no_bou
 
         async def write() -> None:
             await trio.sleep(5)
-            for act in (
-                lambda: args.response.writer.write("x"),
-                args.response.close,
-                lambda: args.response.writer.write("x"),
-            ):
-                try:
+            writes = partial(args.response.writer.write, "x")
+            for act in (writes, args.response.close, writes):
+                with pytest.raises(ValueError, match="ended with its handler"):
                     act()
-                except ValueError as error:
-                    told.append(error)
-                kept.append(1)
+                told.append(1)
 
         ctx.resources.start_soon(write)
         return {"status": 204}
@@ -193,8 +188,7 @@ async def test_a_writer_that_outlives_its_handler_gets_an_error_and_moves_no_bou
             await ask(rt, "hang")
         assert trio.current_time() - began == 10
         await rt.quiesce()
-    assert len(told) == len(kept) == 3
-    assert "ended" in str(told[0])
+    assert len(told) == 3
 
 
 async def test_a_handler_that_begins_to_answer_after_it_was_given_up_is_not_unbounded(

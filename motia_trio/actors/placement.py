@@ -13,9 +13,9 @@ from outcome import Error
 from motia_trio.errors import HandlerIgnoredCancel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Generator
+    from collections.abc import Awaitable, Callable, Coroutine, Generator
 
-__all__ = ["PATIENCE", "drive", "in_thread"]
+__all__ = ["PATIENCE", "drive", "in_thread", "to_its_end"]
 
 T = TypeVar("T")
 
@@ -67,6 +67,17 @@ def drive(
     except StopIteration as stop:
         result: T = stop.value
         return result
+
+
+async def to_its_end(
+    awaitable: Awaitable[T], before_wait: Callable[[], None] | None = None
+) -> T:
+    """Await something that is no coroutine, as :func:`drive` runs those. A checkpoint if it is."""
+
+    async def wait() -> T:
+        return await awaitable
+
+    return await drive(wait(), before_wait)
 
 
 def _never_drop(coroutine: Coroutine[Any, Any, Any]) -> None:

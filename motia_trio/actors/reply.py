@@ -26,6 +26,11 @@ class Reply(Generic[T]):
         """Whether there is an answer."""
         return self._answer is not None
 
+    @property
+    def awaited(self) -> bool:
+        """Whether somebody waits now."""
+        return self._task is not None
+
     def set(self, value: T) -> bool:
         """Answer with a value. Gives False if there already was an answer."""
         return self._set(Value(value))

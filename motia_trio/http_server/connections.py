@@ -126,6 +126,7 @@ class Connection:
 
     async def _read(self, made: Any) -> None:
         while not (self._stopping and self._patience != inf):
+            data = b""
             with trio.CancelScope(deadline=self._patience) as self._waiting:
                 try:
                     data = bytes(await self._stream.receive_some(_READ))
@@ -138,6 +139,7 @@ class Connection:
                     await self._protocol.handle(RawData(data))
                 except H2ProtocolAssumedError as error:
                     await self._speak_http2(made)
+                    self._become_idle()  # it has asked for nothing yet
                     if error.data:
                         await self._protocol.handle(RawData(error.data))
             if not data:
@@ -160,12 +162,13 @@ class Connection:
 
     async def _send(self, data: bytes) -> None:
         failed = False
+        # half a frame is worse than none, so who is cancelled sends to the end
+        scope = trio.CancelScope(shield=True)
         async with self._sending:
             if self._closed:
                 return
             try:
-                # half a frame is worse than none, so who is cancelled sends to the end
-                with trio.CancelScope(shield=True) as scope:
+                with scope:
                     for place in range(0, len(data), _PIECE):
                         scope.deadline = trio.current_time() + self._timeout
                         await self._stream.send_all(data[place : place + _PIECE])

@@ -152,18 +152,18 @@ class Exchange:
                 piece_within=edge.client_timeout if reads_itself else None,
                 has_length=scope.get("http_version", "1.1")[0] == "1",
             )
+            request = to_request(
+                scope,
+                path=self._path,
+                params=params,
+                headers=headers,
+                body=body,
+                caller=edge.proxies.caller(scope, headers),
+                trace_id=self._trace_id,
+            )
         except Refusal as refusal:
             self._reason = str(refusal)
             return refusal.response
-        request = to_request(
-            scope,
-            path=self._path,
-            params=params,
-            headers=headers,
-            body=body,
-            caller=edge.proxies.caller(scope, headers),
-            trace_id=self._trace_id,
-        )
         try:
             result = await edge.runtime.request(
                 target.step.name,

@@ -9,7 +9,15 @@ from motia_trio.http_server.responses import Response, error_response
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["BodyTooLarge", "BodyTooSlow", "ClientGone", "Malformed", "Refusal", "Unsupported"]
+__all__ = [
+    "BodyTooLarge",
+    "BodyTooSlow",
+    "ClientGone",
+    "Malformed",
+    "MalformedQuery",
+    "Refusal",
+    "Unsupported",
+]
 
 
 class Refusal(Exception):
@@ -64,6 +72,15 @@ class BodyTooSlow(Refusal):
 
 class Malformed(Refusal):
     """The body is not what its headers say."""
+
+
+class MalformedQuery(Refusal):
+    """The query cannot be read."""
+
+    @property
+    def told(self) -> Mapping[str, Any]:
+        """The error."""
+        return {"error": "Malformed query"}
 
 
 class Unsupported(Refusal):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from motia_trio.data import Data, Request
+from motia_trio.http_server.refusals import MalformedQuery
 from motia_trio.http_server.texts import pairs_of
 
 if TYPE_CHECKING:
@@ -51,16 +52,22 @@ def to_request(
     caller: Caller,
     trace_id: str,
 ) -> Request:
-    """Put a request together."""
+    """Put a request together.
+
+    Raises:
+        MalformedQuery: it cannot be read.
+    """
     query: bytes = scope.get("query_string", b"")
+    try:
+        pairs = pairs_of(query.decode("latin-1"), errors="replace") if query else Data()
+    except ValueError as error:
+        raise MalformedQuery(str(error)) from None
     return Request(
         {
             "body": body.value,
             "headers": headers,
             "path_params": Data(params),
-            "query_params": pairs_of(query.decode("latin-1"), errors="replace")
-            if query
-            else Data(),
+            "query_params": pairs,
             "method": scope["method"],
             "path": path,
             "trace_id": trace_id,

@@ -20,7 +20,7 @@ __all__ = ["WATCHED", "WHOLE", "AnswerCut", "Sender"]
 #: The extension by which our own server tells of the connection: whether it gives up a client by
 #: itself that does not read. Of other servers this is theirs to care for.
 WATCHED = "motia_trio.watched"
-#: What tells it that the whole body comes right behind the head.
+#: What tells it that the body, or a piece of it, comes right behind the head.
 WHOLE = "motia_trio.whole"
 
 # bytes that are sent at once; a client has a bounded time for each
@@ -74,6 +74,8 @@ class Sender:
             await self._send(start)
             await self._send({"type": "http.response.body", "body": body, "more_body": False})
             return
+        if body:
+            start[WHOLE] = True  # a client that leaves in between would have a head alone
         await self._put(start)
         await self._write(body)
         await self._end()

@@ -12,6 +12,9 @@ from motia_trio.data import Data
 
 __all__ = ["charset_of", "pairs_of"]
 
+# names and values of one text; whoever sends more wants them to be read for a long time
+_PAIRS = 10_000
+
 # what texts are written in; Python has codecs beside these that are slow, or no charset at all
 _CHARSETS = re.compile(r"utf-?\d+|ascii|iso8859|latin|cp125|koi8|big5|gb|euc|shift|windows")
 
@@ -21,9 +24,12 @@ def pairs_of(text: str, *, errors: str) -> Data:
 
     Raises:
         ValueError: with ``errors="strict"``, what is percent-encoded is no UTF-8.
+        ValueError: there are more than 10,000; a head has no room for so many.
     """
     pairs: dict[str, Any] = {}
-    for name, value in parse_qsl(text, keep_blank_values=True, errors=errors):
+    for name, value in parse_qsl(
+        text, keep_blank_values=True, errors=errors, max_num_fields=_PAIRS
+    ):
         if name not in pairs:
             pairs[name] = value
         elif isinstance(pairs[name], list):

@@ -1,4 +1,4 @@
-"""Contract §7: streams, as far as they need no stream server and no stream files."""
+"""Contract §7: streams, as far as they need no stream server."""
 
 from __future__ import annotations
 
@@ -38,6 +38,36 @@ async def test_stream_name_group_id_item(where: Where) -> None:
         assert await rt.streams.b.get("g", "k") == {"at": ["b", "g", "k"]}
         assert await rt.streams.a.get("h", "k") == {"at": ["a", "h", "k"]}
         assert await rt.streams.a.get("g", "l") == {"at": ["a", "g", "l"]}
+
+
+@pytest.mark.parametrize("name", ["chat_stream.py", "chat.stream.py", "chat-stream.py"])
+async def test_items_are_checked(dialect: Dialect, files: Project, where: Where, name: str) -> None:
+    """Items are checked against the stream's schema; an item that does not fit is refused with the
+    reason."""
+    code = """
+async def handler(input, ctx):
+    await ctx.streams.chat.set("room", "m1", {"text": "hi"})
+    for item in ({"text": 5}, {}):
+        try:
+            await ctx.streams.chat.set("room", "m1", item)
+        except Exception as error:
+            saw(str(error))
+    saw(await ctx.streams.chat.get("room", "m1"))
+"""
+    (files.root / "src").mkdir()
+    (files.root / "src" / name).write_text(
+        'config = {"name": "chat", "baseConfig": {"storageType": "default"}, "schema": {"type": '
+        '"object", "properties": {"text": {"type": "string"}}, "required": ["text"]}}\n'
+    )
+    async with open_runtime(
+        files.app(dialect.queue("t", code), store=where["store"]), observers=()
+    ) as rt:
+        await rt.enqueue("t")
+        await rt.quiesce()
+    wrong, missing, kept = files.seen
+    assert wrong.startswith("text: ")
+    assert missing == "text: is required"
+    assert kept == {"text": "hi"}
 
 
 async def test_set(dialect: Dialect, files: Project, where: Where) -> None:

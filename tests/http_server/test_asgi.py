@@ -184,3 +184,10 @@ async def test_the_app_can_be_mounted_below_a_path() -> None:
         transport = httpx.ASGITransport(rt.asgi, root_path="/api")
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
             assert (await client.get("/api/users/5")).json() == {"id": "5"}
+
+
+async def test_a_query_of_more_parts_than_anybody_has_is_a_400() -> None:
+    """As a head that could hold it may come over HTTP/2."""
+    async with client_of(echo) as client:
+        answer = await client.post("/echo?" + "a&" * 10_001)
+    assert (answer.status_code, answer.json()) == (400, {"error": "Malformed query"})

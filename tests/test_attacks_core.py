@@ -1,0 +1,763 @@
+"""Attacks on what is put around handlers: each is how something was found, or was looked for."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+from pydantic import BaseModel
+
+from motia_trio import (
+    App,
+    Closed,
+    HandlerFailed,
+    LoadFailed,
+    TimedOut,
+    cron,
+    http,
+    multi_trigger_step,
+    open_runtime,
+    queue,
+    step,
+)
+from motia_trio.events import (
+    ActorCrashed,
+    AskFailed,
+    AttemptFailed,
+    DeadLettered,
+    HandlerOverdue,
+    StepSkipped,
+    TickFailed,
+    TransactionRepeated,
+)
+from motia_trio.loader import load_middleware, load_steps
+from motia_trio.streamed import Streamed
+from tests.support import Notebook, project
+from tests.test_attacks_streams import ask
+
+TRACE = "0" * 32
+
+
+def behind(*around: Any, handler: Any = None, **given: Any) -> App:
+    """An app of one route with middleware."""
+
+    async def get(req: Any) -> Any:
+        return {"status": 200, "body": req.body}
+
+    made = step(http("GET", "/", middleware=list(around), **given), name="Get")(handler or get)
+    return App([made], shutdown_timeout=2)
+
+
+# middleware
+
+
+async def test_a_plain_function_that_gives_an_awaitable_may_call_next_on_the_loop() -> None:
+    """As decorators do that do not say that they are async."""
+
+    def around(req: Any, ctx: Any, following: Any) -> Any:
+        async def inner() -> Any:
+            await ctx.state.set("g", "k", 1)
+            return await following()
+
+        return inner()
+
+    async with open_runtime(behind(around), observers=()) as rt:
+        assert await ask(rt, "x") == {"status": 200, "body": "x"}
+
+
+async def test_an_async_middleware_may_call_next_in_a_thread() -> None:
+    async def around(req: Any, ctx: Any, following: Any) -> Any:
+        return await trio.to_thread.run_sync(following)
+
+    async with open_runtime(behind(around), observers=()) as rt:
+        assert await ask(rt, "x") == {"status": 200, "body": "x"}
+
+
+async def test_calls_know_themselves_whether_they_are_in_a_thread() -> None:
+    """Whatever else of the same invocation runs meanwhile."""
+    seen: list[Any] = []
+
+    async def around(req: Any, ctx: Any, following: Any) -> Any:
+        answers: list[Any] = []
+
+        async def go() -> None:
+            answers.append(await following())
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(go)
+            nursery.start_soon(go)
+            for number in range(20):
+                seen.append((await ctx.state.set("g", f"a{number}", number))["new_value"])
+                ctx.logger.info("here")
+                await trio.sleep(0.01)
+        await ctx.state.set("g", "end", 1)
+        return answers[0]
+
+    def get(req: Any, ctx: Any) -> Any:
+        for number in range(5):
+            assert ctx.state.set("g", f"b{number}", number)["new_value"] == number
+            ctx.logger.info("there")
+            time.sleep(0.01)
+        return {"status": 200, "body": "x"}
+
+    async with open_runtime(behind(around, handler=get), observers=()) as rt:
+        assert await ask(rt) == {"status": 200, "body": "x"}
+    assert seen == [*range(20)]
+
+
+async def test_a_thread_that_an_async_handler_opens_may_use_ctx() -> None:
+    @step(queue("work"), enqueues=["work"], name="Work")
+    async def work(input: Any, ctx: Any) -> Any:
+        def inside() -> Any:
+            ctx.logger.info("from a thread")
+            ctx.state.set("g", "k", 5)
+            return ctx.state.get("g", "k"), ctx.state.list("g"), ctx.match({"default": len})
+
+        return await trio.to_thread.run_sync(inside)
+
+    async with open_runtime(App([work]), observers=()) as rt:
+        assert await rt.ask("work", "abc") == [5, [5], 3]
+
+
+async def test_a_thread_that_is_none_of_trios_is_told_so() -> None:
+    @step(queue("work", config={"maxRetries": 0}), name="Work")
+    def work(input: Any, ctx: Any) -> Any:
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(ctx.state.set, "g", "k", 5).result()
+
+    async with open_runtime(App([work]), observers=()) as rt:
+        with pytest.raises(HandlerFailed, match="thread"):
+            await rt.ask("work")
+
+
+@pytest.mark.parametrize("way", ["unpack", "copy", "dict"])
+async def test_a_request_that_a_middleware_makes_anew_is_a_request(way: str) -> None:
+    async def around(req: Any, ctx: Any, following: Any) -> Any:
+        made = {"unpack": {**req}, "copy": req.copy(), "dict": dict(req)}[way]
+        made["body"] = {"orders": [{"orderId": 1}]}
+        return await following(made)
+
+    async def get(req: Any, ctx: Any) -> Any:
+        assert req.raw_body == b""
+        first = ctx.get_data().orders[0]
+        return {"status": 200, "body": [first.order_id, req.pathParams, req.headers]}
+
+    async with open_runtime(behind(around, handler=get), observers=()) as rt:
+        assert (await ask(rt))["body"] == [1, {}, {}]
+
+
+async def test_next_with_something_that_is_no_request_says_so() -> None:
+    async def around(req: Any, ctx: Any, following: Any) -> Any:
+        return await following(ctx)
+
+    notebook = Notebook()
+    async with open_runtime(behind(around), observers=[notebook]) as rt:
+        with pytest.raises(HandlerFailed):
+            await ask(rt)
+    assert "next() takes a request" in notebook.of(AskFailed)[0].error
+
+
+async def test_next_called_twice_checks_the_same_request_twice() -> None:
+    """What the schemas make of it the first time is not what is checked the second time."""
+
+    class Query(BaseModel):
+        n: int
+
+    class Body(BaseModel):
+        when: int
+
+    async def twice(req: Any, ctx: Any, following: Any) -> Any:
+        req["query_params"] = {"n": "1"}
+        first = await following()
+        assert req.query_params == {"n": "1"}
+        return [first, await following()]
+
+    async def get(req: Any) -> Any:
+        return req.query_params.n + req.body.when
+
+    app = behind(twice, handler=get, query_params=Query, body_schema=Body)
+    async with open_runtime(app, observers=()) as rt:
+        assert await ask(rt, {"when": 5}) == [6, 6]
+
+
+async def test_next_called_after_the_end_is_an_error_and_runs_nothing(autojump_clock: Any) -> None:
+    kept: list[Any] = []
+    ran: list[Any] = []
+
+    async def keeps(req: Any, ctx: Any, following: Any) -> Any:
+        kept.append(following)
+        return {"status": 204}
+
+    async def get(req: Any) -> Any:
+        ran.append(req)
+
+    async with open_runtime(behind(keeps, handler=get), observers=()) as rt:
+        assert await ask(rt) == {"status": 204}
+        with pytest.raises(RuntimeError, match="after its request had ended"):
+            await kept[0]()
+    assert ran == []
+
+
+@pytest.mark.parametrize("kind", [SystemExit, BaseException, GeneratorExit])
+@pytest.mark.parametrize("sync", [False, True])
+@pytest.mark.parametrize("part", ["middleware", "condition"])
+async def test_what_ends_an_actor_around_a_handler_ends_that_one_alone(
+    kind: type[BaseException],
+    sync: bool,  # noqa: FBT001
+    part: str,
+) -> None:
+    def raises(*_: Any) -> Any:
+        raise kind("odd")
+
+    async def araises(*_: Any) -> Any:
+        raise kind("odd")
+
+    def raises_in_condition(input: Any, ctx: Any) -> Any:
+        raise kind("odd")
+
+    async def araises_in_condition(input: Any, ctx: Any) -> Any:
+        raise kind("odd")
+
+    async def get(req: Any) -> Any:
+        """Never run."""
+
+    if part == "middleware":
+        given: Any = {"middleware": [raises if sync else araises]}
+    else:
+        given = {"condition": raises_in_condition if sync else araises_in_condition}
+
+    @step(http("GET", "/fine"), name="Fine")
+    async def fine(req: Any) -> Any:
+        return {"status": 200, "body": "fine"}
+
+    notebook = Notebook()
+    app = App([step(http("GET", "/", **given), name="Get")(get), fine])
+    async with open_runtime(app, observers=[notebook]) as rt:
+        with trio.fail_after(5):
+            with pytest.raises(HandlerFailed):
+                await ask(rt)
+            assert (await ask(rt, step="Fine"))["body"] == "fine"
+            await rt.quiesce()
+        assert rt.tree()["Fine"].crashes == 0
+    assert len(notebook.of(ActorCrashed)) == 1
+
+
+async def test_a_middleware_that_swallows_its_cancellation_is_answered_504(
+    autojump_clock: Any,
+) -> None:
+    async def swallows(req: Any, ctx: Any, following: Any) -> Any:
+        try:
+            return await following()
+        except BaseException:  # noqa: BLE001, ASYNC103
+            return {"status": 200, "body": "all is well"}  # noqa: ASYNC104
+
+    async def get(req: Any) -> Any:
+        await trio.sleep_forever()
+
+    app = behind(swallows, handler=get, config={"timeout": 1})
+    async with open_runtime(app, observers=()) as rt:
+        with pytest.raises(TimedOut):
+            await ask(rt)
+        with pytest.raises(TimedOut):
+            await ask(rt)
+        assert rt.tree()["Get"].crashes == 0
+
+
+async def test_a_middleware_that_never_lets_go_is_abandoned() -> None:
+    """Also as an object whose __await__ does so, which is no coroutine."""
+
+    async def for_ever() -> Any:
+        while True:
+            try:
+                await trio.sleep(0.001)
+            except trio.Cancelled:  # noqa: ASYNC103
+                pass
+
+    class Stubborn:
+        def __await__(self) -> Any:
+            return for_ever().__await__()
+
+    def gives(req: Any, ctx: Any, following: Any) -> Any:
+        return Stubborn()
+
+    class Callable:
+        def __call__(self, req: Any) -> Any:
+            return Stubborn()
+
+    for app in (
+        behind(gives, config={"timeout": 0.05}),
+        behind(handler=Callable(), config={"timeout": 0.05}),
+    ):
+        async with open_runtime(app, observers=()) as rt:
+            with trio.fail_after(10):
+                with pytest.raises((TimedOut, HandlerFailed)):
+                    await ask(rt)
+                await rt.quiesce()
+            assert rt.tree()["Get"].in_flight == 0
+
+
+async def test_a_function_of_match_that_never_lets_go_is_abandoned() -> None:
+    """In a thread, too, that waits for it."""
+
+    async def for_ever(input: Any) -> Any:
+        while True:
+            try:
+                await trio.sleep(0.001)
+            except trio.Cancelled:  # noqa: ASYNC103
+                pass
+
+    def get(req: Any, ctx: Any) -> Any:
+        return ctx.match({"http": for_ever})
+
+    app = behind(handler=get, config={"timeout": 0.05})
+    async with open_runtime(app, observers=()) as rt:
+        with trio.fail_after(10):
+            with pytest.raises((TimedOut, HandlerFailed)):
+                await ask(rt)
+            await rt.quiesce()
+        assert rt.tree()["Get"].in_flight == 0
+
+
+async def test_a_sync_middleware_holds_no_thread_after_the_bound() -> None:
+    """Whatever the async handler behind it waits for: 504, and nothing is left."""
+
+    def around_the_late(req: Any, ctx: Any, following: Any) -> Any:
+        return following()
+
+    async def get(req: Any) -> Any:
+        await trio.sleep_forever()
+
+    app = behind(around_the_late, around_the_late, handler=get, config={"timeout": 0.1})
+    async with open_runtime(app, observers=()) as rt:
+        with trio.fail_after(5):
+            for _ in range(3):
+                with pytest.raises(TimedOut):
+                    await ask(rt)
+            await rt.quiesce()
+    names = [thread.name for thread in threading.enumerate()]
+    assert not [name for name in names if "around_the_late" in name]
+
+
+async def test_a_sync_middleware_that_outlives_its_bound_is_answered_for_and_told_of() -> None:
+    gate = threading.Event()
+
+    def holds(req: Any, ctx: Any, following: Any) -> Any:
+        gate.wait(20)
+        return following()
+
+    ran: list[Any] = []
+
+    async def get(req: Any) -> Any:
+        ran.append(req)
+
+    notebook = Notebook()
+    app = behind(holds, handler=get, config={"timeout": 0.1})
+    async with open_runtime(app, observers=[notebook]) as rt:
+        began = trio.current_time()
+        with pytest.raises(TimedOut):
+            await ask(rt)
+        assert trio.current_time() - began < 5
+        with trio.move_on_after(5):
+            while not notebook.of(HandlerOverdue):
+                await trio.sleep(0.05)
+        gate.set()
+        await rt.quiesce()
+    assert ran == []  # nothing begins for who was answered already
+    assert len(notebook.of(HandlerOverdue)) == 1
+
+
+@pytest.mark.parametrize("sync", [False, True])
+def test_a_middleware_with_a_yield_is_refused_at_load(sync: bool) -> None:  # noqa: FBT001
+    """It would answer 500 to each request."""
+
+    def around(req: Any, ctx: Any, following: Any) -> Any:
+        yield following()
+
+    async def aaround(req: Any, ctx: Any, following: Any) -> Any:
+        yield await following()
+
+    with pytest.raises(LoadFailed, match="yield"):
+        behind(around if sync else aaround)
+    with pytest.raises(LoadFailed, match="yield"):
+        load_middleware([around if sync else aaround])
+
+
+def test_a_middleware_whose_module_exits_is_a_problem_of_the_project(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "exits_at_import.py").write_text("import sys\nsys.exit('no key')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(LoadFailed, match="SystemExit: no key"):
+        load_middleware(["exits_at_import:around"])
+
+
+async def test_odd_names_on_ctx_are_kept_for_one_invocation_alone() -> None:
+    names = ["x", "user_id", "userId", "a b", "", "ünï", "__odd__", "_Context__x", "class"]
+    seen: list[Any] = []
+
+    async def around(req: Any, ctx: Any, following: Any) -> Any:
+        seen.append([name for name in names if name in vars(ctx)])
+        for name in names:
+            setattr(ctx, name, name)
+        for name in ("state", "logger", "flows", "in_thread"):
+            with pytest.raises(AttributeError):
+                setattr(ctx, name, 1)
+        return await following()
+
+    async def get(req: Any, ctx: Any) -> Any:
+        return {"status": 200, "body": [getattr(ctx, name) for name in names]}
+
+    async with open_runtime(behind(around, handler=get), observers=()) as rt:
+        assert (await ask(rt))["body"] == names
+        assert (await ask(rt))["body"] == names
+    assert seen == [[], []]
+
+
+# conditions
+
+
+async def test_an_error_that_a_condition_raises_again_and_again_does_not_grow(
+    autojump_clock: Any,
+) -> None:
+    error = LookupError("the same object")
+
+    async def condition(input: Any) -> bool:
+        raise error
+
+    @step(queue("work", condition=condition, config={"maxRetries": 50}), name="Work")
+    async def work(input: Any) -> None:
+        """Never run."""
+
+    async with open_runtime(App([work]), observers=()) as rt:
+        await rt.enqueue("work")
+        await trio.sleep(10_000)
+        (letter,) = rt.dead_letters.list()
+    assert len(letter.failures) == 51
+    assert getattr(error, "__notes__", []) == ["raised by the condition of its queue trigger"]
+
+
+async def test_a_condition_that_gives_an_awaitable_from_a_plain_function() -> None:
+    async def later(answer: bool) -> bool:  # noqa: FBT001
+        await trio.sleep(0)
+        return answer
+
+    def condition(input: Any, ctx: Any) -> Any:
+        return later(input == "yes")
+
+    @step(queue("work", condition=condition), name="Work")
+    async def work(input: Any) -> Any:
+        return input
+
+    async with open_runtime(App([work]), observers=()) as rt:
+        assert await rt.ask("work", "yes") == "yes"
+        with pytest.raises(HandlerFailed, match="condition was not met"):
+            await rt.ask("work", "no")
+
+
+# several triggers
+
+
+async def test_a_message_that_fits_one_schema_and_no_condition_is_no_dead_letter() -> None:
+    """Only what fits no schema at all is one."""
+
+    async def never(input: Any) -> bool:
+        return False
+
+    @step(
+        queue("work", input={"type": "integer"}),
+        queue("work", input={"type": "string"}, condition=never),
+        name="Work",
+    )
+    async def work(input: Any) -> None:
+        """Never run."""
+
+    notebook = Notebook()
+    async with open_runtime(App([work]), observers=[notebook]) as rt:
+        await rt.enqueue("work", "text")
+        await rt.enqueue("work", [])
+        await rt.quiesce()
+    assert len(notebook.of(StepSkipped)) == 1
+    assert len(notebook.of(DeadLettered)) == 1
+
+
+async def test_the_trigger_that_has_the_message_says_how_much_time_there_is(
+    autojump_clock: Any,
+) -> None:
+    """On ctx as for the bound, longer or shorter than the first one's."""
+    left: list[float] = []
+
+    async def is_long(input: Any) -> bool:
+        return input == "long"
+
+    async def never(input: Any) -> bool:
+        return False
+
+    @step(
+        queue("work", condition=never, config={"timeout": 20}),
+        queue("work", condition=is_long, config={"timeout": 100}),
+        queue("work", config={"timeout": 5, "maxRetries": 0}),
+        name="Work",
+    )
+    async def work(input: Any, ctx: Any) -> None:
+        left.append(round(ctx.time_left()))
+        await trio.sleep(50)
+
+    notebook = Notebook()
+    async with open_runtime(App([work]), observers=[notebook]) as rt:
+        await rt.enqueue("work", "long")
+        await rt.quiesce()
+        assert notebook.of(AttemptFailed) == []
+        await rt.enqueue("work", "short")
+        began = trio.current_time()
+        await rt.quiesce()
+        assert trio.current_time() - began == 5
+    assert left == [100, 5]
+
+
+async def test_a_second_trigger_that_is_overdue_is_told_of_in_its_own_time() -> None:
+    gate = threading.Event()
+
+    @step(
+        queue("work", input={"type": "integer"}, config={"timeout": 900}),
+        queue("work", config={"timeout": 0.1}),
+        name="Work",
+    )
+    def work(input: Any) -> None:
+        gate.wait(20)
+
+    notebook = Notebook()
+    async with open_runtime(App([work]), observers=[notebook]) as rt:
+        await rt.enqueue("work", "text")
+        with trio.move_on_after(5):
+            while not notebook.of(HandlerOverdue):
+                await trio.sleep(0.05)
+        gate.set()
+    assert len(notebook.of(HandlerOverdue)) == 1
+
+
+def test_handlers_of_a_multi_trigger_step_that_cannot_be_are_told_at_load() -> None:
+    config = {"name": "Multi", "triggers": [queue("a"), cron("@hourly")]}
+
+    async def handler(input: Any) -> None:
+        """Never run."""
+
+    for given in ({"queue": handler}, {"queue": handler, "cron": None}, {"queue": 5, "cron": 5},
+                  {"queue": handler, "cron": handler, "tick": handler}, {}):  # fmt: skip
+        with pytest.raises(LoadFailed):
+            multi_trigger_step(config).handlers(given)  # type: ignore[arg-type]
+
+
+# transactions
+
+
+async def test_a_contended_transaction_that_hangs_does_not_hold_up_those_of_other_steps(
+    where: dict[str, Any], autojump_clock: Any
+) -> None:
+    """A failure stays in its step."""
+    tries: dict[str, int] = {"Hangs": 0, "Fine": 0}
+
+    async def contend(ctx: Any, name: str) -> None:
+        tries[name] += 1
+        await ctx.state.get("g", name)
+        await trio.sleep(1)
+        await ctx.state.set("g", name, tries[name])
+
+    @step(queue("hangs", config={"timeout": 500}), delivery="transactional", name="Hangs")
+    async def hangs(input: Any, ctx: Any) -> None:
+        await contend(ctx, "Hangs")
+        if tries["Hangs"] > 1:
+            await trio.sleep_forever()
+
+    @step(queue("fine", config={"timeout": 60}), delivery="transactional", name="Fine")
+    async def fine(input: Any, ctx: Any) -> None:
+        await contend(ctx, "Fine")
+
+    notebook = Notebook()
+    app = App([hangs, fine], shutdown_timeout=1, **where)
+    async with open_runtime(app, observers=[notebook]) as rt:
+        for name in ("Hangs", "Fine"):
+            await rt.enqueue(name.lower())
+            await trio.sleep(0.5)
+            await rt.state.set("g", name, -1)  # a conflict
+            await trio.sleep(5)
+        await trio.sleep(30)
+        assert await rt.state.get("g", "Fine") == 2
+    assert [told.step for told in notebook.of(TransactionRepeated)] == ["Hangs", "Fine"]
+    assert [told for told in notebook.of(AttemptFailed) if told.step == "Fine"] == []
+
+
+async def test_a_transactional_step_that_begins_anew_begins_with_its_middleware_and_request(
+    autojump_clock: Any,
+) -> None:
+    """As they were."""
+    bodies: list[Any] = []
+
+    async def around(req: Any, ctx: Any, following: Any) -> Any:
+        req.body["n"] += 1
+        assert not hasattr(ctx, "seen")
+        ctx.seen = True
+        return await following()
+
+    async def condition(input: Any, ctx: Any) -> bool:
+        return await ctx.state.get("g", "k") != "closed"
+
+    @step(
+        http("POST", "/", middleware=[around], condition=condition),
+        delivery="transactional",
+        name="Get",
+    )
+    async def get(req: Any, ctx: Any) -> Any:
+        bodies.append(req.body["n"])
+        await trio.sleep(1)
+        await ctx.state.set("g", "done", len(bodies))
+        return {"status": 200, "body": bodies[-1]}
+
+    async with open_runtime(App([get]), observers=()) as rt:
+
+        async def disturb() -> None:
+            await trio.sleep(0.5)
+            await rt.state.set("g", "k", "open")
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(disturb)
+            assert await ask(rt, {"n": 1}) == {"status": 200, "body": 2}
+        assert bodies == [2, 2]
+        assert await rt.state.get("g", "done") == 2
+
+
+async def test_a_transactional_step_cannot_stream_and_closes_what_it_was_given() -> None:
+    closed: list[Any] = []
+
+    class Rows:
+        def __aiter__(self) -> Any:
+            return self
+
+        async def __anext__(self) -> Any:
+            return "x"
+
+        async def aclose(self) -> None:
+            closed.append(1)
+
+    @step(http("GET", "/"), delivery="transactional", name="Get")
+    async def get(req: Any) -> Any:
+        return {"status": 200, "body": Rows()}
+
+    notebook = Notebook()
+    async with open_runtime(App([get]), observers=[notebook]) as rt:
+        with pytest.raises(HandlerFailed):
+            await ask(rt)
+    assert "cannot stream" in notebook.of(AskFailed)[0].error
+    assert closed == [1]
+
+
+async def test_a_tick_of_a_transactional_step_that_conflicts_runs_again(
+    where: dict[str, Any], autojump_clock: Any
+) -> None:
+    ran: list[int] = []
+
+    @step(cron("0 0 1 1 *"), delivery="transactional", name="Tick")
+    async def tick(ctx: Any) -> None:
+        ran.append(1)
+        await ctx.state.get("g", "k")
+        await trio.sleep(1)
+        await ctx.state.set("g", "n", len(ran))
+
+    notebook = Notebook()
+    async with open_runtime(App([tick], **where), observers=[notebook]) as rt:
+        await rt.run_cron("Tick")
+        await trio.sleep(0.5)
+        await rt.state.set("g", "k", 1)
+        await rt.quiesce()
+        assert await rt.state.get("g", "n") == 2
+        assert rt.tree()["Tick"].schedules[0].running == 0
+    assert notebook.of(TickFailed) == []
+
+
+# loading
+
+
+def test_what_a_step_file_has_lying_around_is_not_made_to_run(tmp_path: Any) -> None:
+    """A proxy that raises when one asks for its class is nobody's step."""
+    project(
+        tmp_path,
+        {
+            "steps/a_step.py": "class Proxy:\n"
+            "    @property\n"
+            "    def __class__(self):\n"
+            "        raise RuntimeError('outside of the application')\n"
+            "current_app = Proxy()\n"
+            "config = {'name': 'A', 'triggers': [{'type': 'queue', 'topic': 'a'}]}\n"
+            "async def handler(input): pass\n"
+        },
+    )
+    (made,) = load_steps(tmp_path)
+    assert made.name == "A"
+
+
+# all of it
+
+
+@pytest.mark.parametrize("kind", ["plain", "threads", "streams", "conditions", "crashes"])
+async def test_nothing_outlives_the_runtime(kind: str) -> None:
+    """Whatever was under way when it was left by an error."""
+
+    async def condition(input: Any) -> bool:
+        await trio.sleep_forever()
+        return True
+
+    def rows() -> Any:
+        while True:
+            yield "x"
+            time.sleep(0.01)
+
+    def around_what_is_left(req: Any, ctx: Any, following: Any) -> Any:
+        return following()
+
+    async def hang(req: Any, ctx: Any) -> Any:
+        if kind == "streams":
+            return {"status": 200, "body": rows()}
+        if kind == "crashes":
+            sys.exit()
+        return await ctx.ask("never", 1)
+
+    given: dict[str, Any] = {}
+    if kind == "threads":
+        given["middleware"] = [around_what_is_left]
+    if kind == "conditions":
+        given["condition"] = condition
+    made = step(http("GET", "/", **given), enqueues=["never"], name="Get")(hang)
+
+    @step(queue("never"), name="Never")
+    async def never(input: Any) -> None:
+        await trio.sleep_forever()
+
+    ended: list[Any] = []
+
+    async def one(rt: Any) -> None:
+        try:
+            answer = await ask(rt)
+            if isinstance(answer, Streamed):
+                async for _ in answer:
+                    pass
+        except (Closed, HandlerFailed) as error:
+            ended.append(error)
+        except Exception as error:  # noqa: BLE001 - none is left without one
+            ended.append(error)
+
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            with pytest.raises(ZeroDivisionError):
+                async with open_runtime(App([made, never]), observers=()) as rt:
+                    for _ in range(5):
+                        nursery.start_soon(one, rt)
+                    await trio.sleep(0.1)
+                    1 / 0  # noqa: B018
+    assert len(ended) == 5
+    names = [thread.name for thread in threading.enumerate()]
+    assert not [name for name in names if "around_what_is_left" in name or "rows" in name]
