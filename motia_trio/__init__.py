@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from motia_trio.messages import DeadLetter, Failure, Message
     from motia_trio.plans import ScheduleNode
     from motia_trio.policies import RestartPolicy, RetryPolicy
-    from motia_trio.runtime import ActorNode, Runtime, Tree
+    from motia_trio.runtime import Runtime
     from motia_trio.service import Service, open_runtime, serve
     from motia_trio.steps import (
         ApiResponse,
@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     )
     from motia_trio.store import UpdateInvalid
     from motia_trio.streamed import MotiaHttpArgs
+    from motia_trio.tree import ActorNode, Tree
 
 __all__ = [
     "ActorNode",
@@ -131,7 +132,7 @@ _HOMES = {
     "messages": "DeadLetter Failure Message",
     "plans": "ScheduleNode",
     "policies": "RestartPolicy RetryPolicy",
-    "runtime": "ActorNode Runtime Tree",
+    "runtime": "Runtime",
     "service": "Service open_runtime serve",
     "store": "UpdateInvalid",
     "steps": (
@@ -139,6 +140,7 @@ _HOMES = {
         "state step stream"
     ),
     "streamed": "MotiaHttpArgs",
+    "tree": "ActorNode Tree",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 

@@ -38,8 +38,7 @@ class App:
     with a schema have to fit it.
 
     Raises:
-        LoadFailed: two steps share a name or a route, or two streams a name; a step asks for what
-            cannot be given, or has a route below a path where something is mounted.
+        LoadFailed: names or routes that are taken, what cannot be given, routes below a mount.
         SettingInvalid: a setting is unknown or does not fit.
     """
 

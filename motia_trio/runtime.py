@@ -6,14 +6,11 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
-from attrs import frozen
 
 from motia_trio.access import Direct
 from motia_trio.actor import StepActor
 from motia_trio.actors import (
-    ChildState,
     ChildStatistics,
-    MailboxStatistics,
     Supervisor,
     WallClock,
 )
@@ -37,23 +34,24 @@ from motia_trio.outgoing import outgoing
 from motia_trio.router import Router
 from motia_trio.scheduler import Scheduler
 from motia_trio.shared import Shared
-from motia_trio.store import Counts, check_name, store_at
+from motia_trio.store import check_name, store_at
 from motia_trio.sweeper import Sweeper
-from motia_trio.warden import GRACE, Warden
+from motia_trio.tree import tell_tree
+from motia_trio.warden import Warden
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
     from datetime import datetime
 
     from motia_trio.app import App
     from motia_trio.data import Request
     from motia_trio.events import Observer
-    from motia_trio.plans import ScheduleNode
     from motia_trio.policies import RestartPolicy
     from motia_trio.settings import Settings
     from motia_trio.store import Opened, Store
+    from motia_trio.tree import Tree
 
-__all__ = ["ActorNode", "Runtime", "Tree"]
+__all__ = ["Runtime"]
 
 T = TypeVar("T")
 
@@ -62,48 +60,6 @@ FLUSH_LIMIT = 10.0
 # seconds by which the system's clock may have been set back since the store was last used; if it
 # is more, the clock was wrong then and is right now
 SET_BACK = 86_400.0
-
-
-@frozen
-class ActorNode:
-    """One actor in the tree. ``up_for`` is in seconds, None while it is down.
-
-    ``overdue`` counts handlers in flight that run on after their bound.
-    """
-
-    name: str
-    source: str
-    state: ChildState
-    restarts: int
-    crashes: int
-    last_error: str | None
-    up_for: float | None
-    in_flight: int
-    overdue: int
-    mailbox: MailboxStatistics
-    deliveries: Counts
-    schedules: tuple[ScheduleNode, ...] = ()
-
-
-@frozen
-class Tree:
-    """The supervisor tree at one moment. ``unheard`` counts messages to topics without a step.
-
-    ``dropped_answers`` counts answers to an ``ask`` that nobody waited for any more.
-    """
-
-    state: str
-    in_flight: int
-    actors: tuple[ActorNode, ...]
-    unheard: Mapping[str, int]
-    dropped_answers: int = 0
-
-    def __getitem__(self, name: str) -> ActorNode:
-        """The actor of one step, by the step's name."""
-        for actor in self.actors:
-            if actor.name == name:
-                return actor
-        raise KeyError(f"{name}; there are: {', '.join(actor.name for actor in self.actors)}")
 
 
 class Runtime:
@@ -421,38 +377,11 @@ class Runtime:
         """Tell how every actor is, now."""
         if self._state == "new":
             raise Closed("the runtime is not running; use it inside `async with open_runtime(app)`")
-        counts = self._shared.store.counts(self._shared.clock.now())
-        now = trio.current_time()
-        nodes = []
         children = self._supervisor.statistics()
         if self._idle:
             children = [ChildStatistics(name, "stopped", 0, 0, None, None) for name in self._actors]
-        for child in children:
-            actor = self._actors[child.name]
-            bounds = [running.bound for running in actor.in_flight()]
-            nodes.append(
-                ActorNode(
-                    name=child.name,
-                    source=actor.step.source,
-                    state=child.state,
-                    restarts=child.restarts,
-                    crashes=child.crashes,
-                    last_error=child.last_error,
-                    up_for=None if child.up_since is None else now - child.up_since,
-                    in_flight=len(bounds),
-                    overdue=sum(1 for bound in bounds if now - bound >= GRACE),
-                    mailbox=actor.mailbox_statistics(),
-                    deliveries=counts.get(child.name, Counts()),
-                    schedules=self._shared.scheduler.nodes(child.name),
-                )
-            )
-        return Tree(
-            self._state,
-            self._shared.activity.count,
-            tuple(nodes),
-            dict(self._shared.router.unheard),
-            self._shared.asks.dropped,
-        )
+        nodes = [(self._actors[child.name], child) for child in children]
+        return tell_tree(self._state, self._shared, nodes)
 
     @property
     def state(self) -> State:

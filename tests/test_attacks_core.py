@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import sys
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +13,8 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from motia_trio import (
@@ -18,6 +22,8 @@ from motia_trio import (
     Closed,
     HandlerFailed,
     LoadFailed,
+    MotiaHttpArgs,
+    MotiaTrioError,
     TimedOut,
     cron,
     http,
@@ -39,6 +45,7 @@ from motia_trio.events import (
 from motia_trio.loader import load_middleware, load_steps
 from motia_trio.streamed import Streamed
 from tests.support import Notebook, project
+from tests.test_attacks_asks import asks_of
 from tests.test_attacks_streams import ask
 
 TRACE = "0" * 32
@@ -761,3 +768,126 @@ async def test_nothing_outlives_the_runtime(kind: str) -> None:
     assert len(ended) == 5
     names = [thread.name for thread in threading.enumerate()]
     assert not [name for name in names if "around_what_is_left" in name or "rows" in name]
+
+
+@given(number=st.integers(0, 2**32), sqlite=st.booleans())
+def test_whatever_happens_nothing_is_left_in_hand(*, number: int, sqlite: bool) -> None:
+    """Requests, messages, times, asks and streams; failures, crashes, and askers that leave."""
+    seed = random.Random(number)
+
+    async def perhaps() -> None:
+        await trio.sleep(seed.choice([0, 0, 0.1, 1, 20]))
+        luck = seed.random()
+        if luck < 0.1:
+            raise OSError("no luck")
+        if luck < 0.12:
+            sys.exit()
+        if luck < 0.14:
+            raise Closed("not ours")
+        if luck < 0.2:
+            with trio.CancelScope(shield=luck < 0.16):
+                await trio.sleep(8)
+
+    async def around(req: Any, ctx: Any, following: Any) -> Any:
+        await perhaps()
+        answers = [await following() for _ in range(seed.choice([0, 1, 1, 1, 2]))]
+        await perhaps()
+        return answers[-1] if answers else {"status": 204}
+
+    async def condition(input: Any, ctx: Any) -> bool:
+        await perhaps()
+        return seed.random() < 0.9
+
+    async def rows(ctx: Any) -> Any:
+        try:
+            for each in range(seed.choice([0, 1, 20])):
+                yield {"data": each}
+                await perhaps()
+        finally:
+            await trio.sleep(0)
+
+    one = {"timeout": 10, "concurrency": 2, "maxRetries": 1}
+
+    @step(
+        http("GET", "/", middleware=[around], condition=condition, config=one),
+        queue("a", condition=condition, config=one),
+        queue("a", config={**one, "timeout": 3}),
+        cron("* * * * *", condition=condition),
+        enqueues=["b"],
+        name="A",
+    )
+    async def a(input: Any, ctx: Any) -> Any:
+        await perhaps()
+        luck = seed.random()
+        if luck < 0.3:
+            return await ctx.ask("b", 1, timeout=seed.choice([None, 0.1, 5]))
+        if luck < 0.4:
+            ctx.ask("b", 2)
+        return {"status": 200, "body": rows(ctx) if ctx.is_http() else None}
+
+    @step(http("GET", "/b", middleware=[around], config=one), enqueues=["a", "b"], name="W")
+    async def writes(args: MotiaHttpArgs, ctx: Any) -> None:
+        async for row in rows(ctx):
+            written = args.response.writer.write(row)
+            if seed.random() < 0.8:
+                await written
+        if seed.random() < 0.3:
+            args.response.close()
+        await perhaps()
+
+    @step(
+        queue("b", config=one),
+        enqueues=["a"],
+        name="B",
+        delivery=seed.choice(["immediate", "transactional"]),
+    )
+    async def b(input: Any, ctx: Any) -> Any:
+        await ctx.state.get("g", "k")
+        await perhaps()
+        await ctx.state.set("g", "k", 1)
+        return await ctx.ask("a", 1) if seed.random() < 0.1 else 2
+
+    async def client(rt: Any) -> None:
+        await trio.sleep(seed.random() * 30)
+        with trio.CancelScope() as scope:
+            if seed.random() < 0.3:
+                scope.deadline = trio.current_time() + seed.choice([0, 0.05, 0.1, 1, 10])
+            try:
+                if seed.random() < 0.5:
+                    await rt.ask(seed.choice("ab"), 1, timeout=seed.choice([0.1, 10, 30]))
+                    return
+                streamed = await ask(rt, step=seed.choice("AW"))
+                if isinstance(streamed, Streamed):
+                    try:
+                        async for _ in streamed:
+                            await trio.sleep(seed.choice([0, 0, 0.1]))
+                            if seed.random() < 0.05:
+                                break
+                    finally:  # as an edge does
+                        streamed.abandon()
+            except MotiaTrioError:
+                pass
+
+    async def main(root: str) -> None:
+        store = "sqlite:///store.db" if sqlite else "memory:"
+        app = App([a, b, writes], root=root, store=store, mailbox=5, shutdown_timeout=1)
+        async with open_runtime(app, observers=()) as rt:
+            async with trio.open_nursery() as nursery:
+                for _ in range(30):
+                    nursery.start_soon(client, rt)
+            rt._shared.scheduler.stop()  # noqa: SLF001 - its times would go on for ever
+            with trio.fail_after(5000):
+                await rt.quiesce()
+            await trio.sleep(4000)  # quarantines, retries
+            with trio.fail_after(5000):
+                await rt.quiesce()
+            for actor in rt.tree().actors:
+                left = actor.deliveries
+                assert (left.waiting, left.leased, left.delayed) == (0, 0, 0), actor
+                assert (actor.mailbox.used, actor.in_flight) == (0, 0), actor
+            assert rt.tree().in_flight == 0
+            assert asks_of(rt)._asked == {}  # noqa: SLF001
+            assert rt.tree()["A"].schedules[0].running == 0
+
+    with tempfile.TemporaryDirectory() as root:
+        trio.run(main, root, clock=trio.testing.MockClock(autojump_threshold=0))

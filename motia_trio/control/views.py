@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
     from motia_trio.messages import DeadLetter
     from motia_trio.plans import ScheduleNode
-    from motia_trio.runtime import ActorNode, Runtime, Tree
+    from motia_trio.runtime import Runtime
     from motia_trio.store.sqlite.upkeep import StoreInfo
+    from motia_trio.tree import ActorNode, Tree
 
 __all__ = [
     "tell_letter",

@@ -14,7 +14,7 @@ from motia_trio.steps.explaining import explain, unknown_keys
 from motia_trio.steps.raw import Name, Raw
 from motia_trio.steps.schemas import Schema, SchemaInvalid, compile_schema
 
-__all__ = ["StreamDeclaration", "parse_stream"]
+__all__ = ["RawStreamFile", "StreamDeclaration", "parse_stream"]
 
 
 class RawStreamFile(Raw):

@@ -182,8 +182,8 @@ class Store(Protocol):
 
         Raises:
             Conflict: something in ``work.seen`` is not so any more.
-            UpdateInvalid, ValueTooLarge: an update does not fit what is there, or makes too much;
-                and whatever an update's ``check`` raises.
+            UpdateInvalid, ValueTooLarge: an update does not fit what is there, or makes too much.
+            DoesNotFit: an update's ``check`` refuses what it would make.
             KeyError: ``work.done`` is not leased (it was settled before).
         """
         ...
