@@ -8,6 +8,7 @@ import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -827,10 +828,11 @@ def test_whatever_happens_nothing_is_left_in_hand(*, number: int, sqlite: bool) 
 
     @step(http("GET", "/b", middleware=[around], config=one), enqueues=["a", "b"], name="W")
     async def writes(args: MotiaHttpArgs, ctx: Any) -> None:
-        async for row in rows(ctx):
-            written = args.response.writer.write(row)
-            if seed.random() < 0.8:
-                await written
+        async with aclosing(rows(ctx)) as given:
+            async for row in given:
+                written = args.response.writer.write(row)
+                if seed.random() < 0.8:
+                    await written
         if seed.random() < 0.3:
             args.response.close()
         await perhaps()

@@ -66,7 +66,8 @@ class Connection:
         self._stream = stream
         self._timeout = client_timeout
         self._sending = trio.Lock()
-        self._closed = self._stopping = False
+        # closed: what comes is dropped; ended: nothing is sent any more
+        self._closed = self._ended = self._stopping = False
         # the Trio time until which it has to send something whole, infinity while it is answered
         self._patience = inf
         self._waiting = trio.CancelScope()
@@ -165,7 +166,7 @@ class Connection:
         # half a frame is worse than none, so who is cancelled sends to the end
         scope = trio.CancelScope(shield=True)
         async with self._sending:
-            if self._closed:
+            if self._ended:
                 return
             try:
                 with scope:
@@ -193,9 +194,8 @@ class Connection:
         self._patience = self._waiting.deadline = inf
         self._reading.deadline = trio.current_time() + _LINGER
         with suppress(*_GONE):
-            # not in the middle of what another task still sends
-            await self._sending.acquire()
-            self._sending.release()
+            async with self._sending:  # behind what other tasks have begun to send
+                self._ended = True
             if isinstance(self._stream, trio.SSLStream):
                 await self._stream.aclose()
             else:
@@ -211,7 +211,7 @@ class Connection:
 
     def abort(self) -> None:
         """Drop it, and what the client has not taken yet."""
-        self._closed = True
+        self._closed = self._ended = True
         self._reading.cancel()  # it may wait within the protocol, for an answer to be over
         sock = self._socket
         with suppress(OSError):  # it may be closed already

@@ -10,9 +10,15 @@ import h2.events
 import h2.exceptions
 import h11
 import trio
-from hypercorn.events import Closed, RawData
+from hypercorn.events import Closed, RawData, Updated
 from hypercorn.protocol.events import StreamClosed
-from hypercorn.protocol.h2 import H2Protocol
+from hypercorn.protocol.h2 import (
+    BUFFER_HIGH_WATER,
+    BUFFER_LOW_WATER,
+    BufferCompleteError,
+    H2Protocol,
+    StreamBuffer,
+)
 from hypercorn.protocol.h11 import H2ProtocolAssumedError, H11Protocol
 from hypercorn.protocol.ws_stream import Handshake, WSStream
 
@@ -141,6 +147,30 @@ class Http1(H11Protocol):
         await self._send_h11_event(h11.EndOfMessage())
 
 
+class _Buffer(StreamBuffer):
+    """What waits of one answer for its window. Hypercorn's lets more in at each look at it."""
+
+    async def push(self, data: bytes) -> None:
+        """Put bytes in; wait until most of what is in has gone out."""
+        if self._complete:
+            raise BufferCompleteError
+        self.buffer.extend(data)
+        await self._is_empty.clear()
+        while len(self.buffer) >= BUFFER_HIGH_WATER and not self._complete:
+            await self._paused.clear()
+            await self._paused.wait()
+
+    async def pop(self, max_length: int) -> bytes:
+        """Take bytes out."""
+        data = bytes(self.buffer[:max_length])
+        del self.buffer[:max_length]
+        if len(self.buffer) < BUFFER_LOW_WATER:
+            await self._paused.set()
+        if not self.buffer:
+            await self._is_empty.set()
+        return data
+
+
 class Http2(H2Protocol):
     """HTTP/2, which survives what comes for streams that are over, and resets what is cut off."""
 
@@ -157,6 +187,11 @@ class Http2(H2Protocol):
             await super().handle(RawData(event.data[place : place + _SLICE]))
             await trio.lowlevel.checkpoint()
 
+    async def _create_stream(self, request: h2.events.RequestReceived) -> None:
+        await super()._create_stream(request)
+        # nothing is in the other one yet: its application has only been started
+        self.stream_buffers[request.stream_id] = _Buffer(self.context.event_class)
+
     async def _handle_events(self, events: list[Any]) -> None:
         for event in events:
             stream_id = getattr(event, "stream_id", None) or 0
@@ -168,6 +203,7 @@ class Http2(H2Protocol):
                 self._acknowledge(event)
                 self._reset(stream_id)
                 await self._close_stream(stream_id)
+                await self.send(Updated(idle=self.idle))
             elif isinstance(event, h2.events.RequestReceived) and not _is_readable(event):
                 self._reset(stream_id)
             elif isinstance(event, h2.events.PriorityUpdated):
@@ -180,6 +216,8 @@ class Http2(H2Protocol):
                     await self._end_attack()
                     return
                 await super()._handle_events([event])
+                if isinstance(event, h2.events.StreamReset):
+                    await self.send(Updated(idle=self.idle))  # its application says nothing more
                 # at a count of them hypercorn says GOAWAY, behind which h2 can send no answers
                 self.keep_alive_requests = 0
         await self._flush()

@@ -7,10 +7,9 @@ import logging
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
-import pytest
 import trio
 import trio.testing
 from attrs import frozen
@@ -20,8 +19,11 @@ from motia_trio.events import ActorCrashed, AskFailed, RequestAnswered
 from tests.http_server.wire import connect, read_to_end, served, status_of, tell
 from tests.support import Notebook
 
-CLIENT_TIMEOUT = 0.5
-REQUEST_TIMEOUT = 1.0
+if TYPE_CHECKING:
+    import pytest
+
+CLIENT_TIMEOUT = 0.3
+REQUEST_TIMEOUT = 0.6
 LIMIT = 200_000
 SETTINGS = {
     "client_timeout": CLIENT_TIMEOUT,
@@ -104,15 +106,28 @@ STEPS = (hello, order, form, reader, events, endless, echo, slow, big)
 
 @frozen
 class Target:
-    """The service under attack."""
+    """The service under attack. ``before``: files and tasks that were there before it."""
 
     rt: Service
     notebook: Notebook
+    before: tuple[int, int]
 
     async def well(self) -> None:
         """A request of good will is answered at once."""
         with trio.fail_after(2):
             assert status_of(await tell(self.rt, PLAIN)) == 200
+
+    async def settled(self, what: str, seconds: float = 5) -> None:
+        """Wait until no more is open than there was, and nothing is at work."""
+        with trio.move_on_after(seconds) as waiting:
+            while self.rt.tree().in_flight or any(
+                now > then for now, then in zip(_open(), self.before, strict=True)
+            ):
+                await trio.sleep(0.01)
+        assert not waiting.cancelled_caught, (
+            f"{what}: {self.rt.tree().in_flight} in flight; files and tasks: {_open()}, "
+            f"before: {self.before}"
+        )
 
     @property
     def paths(self) -> list[str]:
@@ -142,30 +157,17 @@ async def attacked(caplog: pytest.LogCaptureFixture, **settings: Any) -> AsyncIt
     """
     notebook = Notebook()
     async with served(*STEPS, notebook=notebook, **{**SETTINGS, **settings}) as (rt, _):
-        target = Target(rt, notebook)
-        await target.well()
+        await tell(rt, PLAIN)
         await trio.testing.wait_all_tasks_blocked(0.005)
-        before = _open()
+        target = Target(rt, notebook, _open())
         yield target
         await target.well()
-        await settled(rt, before)
+        await target.settled("at the end")
     # a handler that reads its body itself, and lets an error of its client pass, has failed
     assert {event.step for event in notebook.of(AskFailed)} <= {"Reader"}
     assert notebook.of(ActorCrashed) == []
     told = [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert not told, [f"{record.getMessage()} {record.exc_text or ''}" for record in told]
-
-
-async def settled(rt: Service, before: tuple[int, int], seconds: float = 5) -> None:
-    """Wait until no more is open than there was, and nothing is at work."""
-    with trio.move_on_after(seconds) as waiting:
-        while rt.tree().in_flight or any(
-            now > then for now, then in zip(_open(), before, strict=True)
-        ):
-            await trio.sleep(0.01)
-    assert not waiting.cancelled_caught, (
-        f"in flight {rt.tree().in_flight}; files and tasks: {_open()}, before: {before}"
-    )
 
 
 def objects() -> int:
@@ -175,7 +177,7 @@ def objects() -> int:
 
 
 @asynccontextmanager
-async def unhindered(seconds: float) -> AsyncIterator[None]:
+async def unhindered(seconds: float, what: str = "") -> AsyncIterator[None]:
     """Nothing in here may hold the loop for longer: others wait for that long."""
     longest = 0.0
 
@@ -190,7 +192,7 @@ async def unhindered(seconds: float) -> AsyncIterator[None]:
         nursery.start_soon(look)
         yield
         nursery.cancel_scope.cancel()
-    assert longest < seconds, f"the loop was held for {longest:.2f} s"
+    assert longest < seconds, f"{what}: the loop was held for {longest:.2f} s"
 
 
 # --------------------------------------------------------------------------------------- what comes

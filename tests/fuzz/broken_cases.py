@@ -247,3 +247,5 @@ BODIES = [
     Case("10,000 chunks of a byte", chunked(b"1\r\na\r\n" * 10_000 + ENDED), (200,)),
     Case("too large for a path that is none", chunked((b"10000\r\n" + bytes(0x10000) + b"\r\n") * 5 + ENDED, b"/nope"), (404,)),
 ]  # fmt: skip
+
+GROUPS = {"lengths": SMUGGLING, "odd": KEPT, "heads": CLOSED, "bodies": BODIES}

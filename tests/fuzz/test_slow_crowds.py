@@ -20,7 +20,7 @@ from tests.http_server.wire import read_one
 from tests.support import Command, command, project
 
 CROWD = int(os.environ.get("FUZZ_CROWD", "1000"))
-TIMEOUT = 3.0
+TIMEOUT = 1.5
 P99 = 0.5
 MB = 1_000_000
 
@@ -54,8 +54,8 @@ def service(tmp_path: Path) -> Iterator[Command]:
     elif soft < wanted:
         pytest.skip(f"{hard} files may be open here, and {wanted} are needed")
     project(tmp_path, {"steps/hello_step.py": HELLO, "steps/big_step.py": BIG})
-    options = ("--store", "memory:", "--client-timeout", str(TIMEOUT), "--log-level", "warning")
-    with command(tmp_path, *options) as running:
+    options = ["--store", "memory:", "--client-timeout", str(TIMEOUT), "--log-level", "warning"]
+    with command(tmp_path, *options, "--mailbox", str(2 * CROWD)) as running:
         yield running
         code, _, err = running.stop()
     assert code == 0
@@ -145,7 +145,6 @@ async def test_a_thousand_of_a_kind(
     took.sort()
     assert len(took) > 100
     p99 = took[int(len(took) * 0.99)]
-    print(f"{kind.__name__}: {len(took)} good, p99 {p99:.3f} s, max {took[-1]:.3f} s, grown {grown / MB:.0f} MB, gone after {min(gone):.1f} to {max(gone):.1f} s")
     assert p99 < P99, f"p99 of the good ones: {p99:.2f} s"
     assert min(gone) > TIMEOUT * 0.9
-    assert grown < CROWD * 100_000
+    assert grown < CROWD * 200_000
