@@ -73,7 +73,8 @@ class Router:
         self._told: set[tuple[str, str]] = set()
         self.unheard: Counter[str] = Counter()
         # who lists a topic that nobody hears was told at load
-        self._listed = {topic for actor in actors for topic in actor.step.topics}
+        self._lists = {actor.name: frozenset(actor.step.topics) for actor in actors}
+        self._listed = frozenset[str]().union(*self._lists.values())
         for actor in actors:
             seen: set[str] = set()
             for index, trigger in enumerate(actor.step.triggers):
@@ -84,10 +85,6 @@ class Router:
                     )
                 elif isinstance(trigger, (StateTrigger, StreamTrigger)):
                     self._watchers.append(_Watcher(actor.name, index, trigger))
-
-    def listens(self, topic: str) -> bool:
-        """Whether any step listens to a topic."""
-        return topic in self._subscribers
 
     def subscribers(self, topic: str) -> list[str]:
         """The names of the steps that listen to a topic."""
@@ -256,7 +253,7 @@ class Router:
     # what is told
 
     def _check_listed(self, sender: Step, topic: str) -> None:
-        if topic in sender.topics or (sender.name, topic) in self._told:
+        if topic in self._lists.get(sender.name, ()) or (sender.name, topic) in self._told:
             return
         if len(self._told) >= NAMES_KEPT:
             return

@@ -9,7 +9,7 @@ import trio
 from attrs import frozen
 
 from motia_trio import codec
-from motia_trio.data import wrap
+from motia_trio.data import Data, wrap
 from motia_trio.errors import MalformedJson
 from motia_trio.http_server.encodings import inflater_of
 from motia_trio.http_server.incoming import BodyReader
@@ -18,7 +18,6 @@ from motia_trio.http_server.refusals import BodyTooLarge, BodyTooSlow, Malformed
 from motia_trio.http_server.texts import charset_of, pairs_of
 
 if TYPE_CHECKING:
-    from motia_trio.data import Data
     from motia_trio.http_server.encodings import Inflater
     from motia_trio.http_server.incoming import Incoming
 
@@ -132,9 +131,9 @@ def parse_body(raw: bytes, headers: Data, *, empty: Any) -> Any:
     Raises:
         Malformed: it is not what the type says.
     """
-    if not raw:
-        return empty
     kind = _kind(headers)
+    if not raw:  # a form without fields is one
+        return Data() if kind == "application/x-www-form-urlencoded" else empty
     if kind == "application/json" or kind.endswith("+json"):
         try:
             return wrap(codec.decode(raw))

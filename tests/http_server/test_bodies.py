@@ -60,6 +60,8 @@ async def test_no_body_is_an_empty_mapping_for_the_first_dialect_and_none_otherw
         assert (await client.post("/echo")).json() == {"body": None, "raw": 0}
         json_type = {"content-type": "application/json"}
         assert (await client.post("/echo", headers=json_type)).json()["body"] is None
+        form = {"content-type": "application/x-www-form-urlencoded"}  # one without fields
+        assert (await client.post("/echo", headers=form)).json()["body"] == {}
         assert (await client.get("/echo")).json()["body"] is None
 
 
