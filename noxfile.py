@@ -122,8 +122,13 @@ def _run_tests(session: nox.Session) -> None:
     session.run("pytest", *arguments, env=data)
 
 
+# `nox` runs the tests on the oldest and the newest; what passes on both has not failed between yet
 for interpreter in INTERPRETERS:
-    nox.session(name=f"tests-{interpreter.minor}", python=interpreter.path)(_run_tests)
+    nox.session(
+        name=f"tests-{interpreter.minor}",
+        python=interpreter.path,
+        default=interpreter in {OLDEST, NEWEST},
+    )(_run_tests)
 
 
 @nox.session(python=False, default=False)

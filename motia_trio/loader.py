@@ -170,7 +170,8 @@ def _find(root: Path, folders: Sequence[str], endings: tuple[str, ...]) -> Itera
 def _load(path: Path, root: Path) -> Step:
     source = path.relative_to(root).as_posix()
     module = _import(path, source, root)
-    found = (value for value in vars(module).values() if issubclass(type(value), StepDefinition))
+    values = vars(module).values()  # by their types: one may raise when asked for its class
+    found: list[StepDefinition] = [v for v in values if issubclass(type(v), StepDefinition)]
     made = list({id(definition): definition for definition in found}.values())
     named = vars(module)
     if made and ("config" not in named or "handler" not in named):

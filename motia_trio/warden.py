@@ -21,6 +21,8 @@ __all__ = ["GRACE", "Warden"]
 GRACE = 1.0
 # and again after so many seconds, each time after twice as many, as long as it goes on
 REPEAT = 60.0
+# seconds between two looks, at the least
+SOONEST = 0.001
 
 
 class Warden:
@@ -40,7 +42,8 @@ class Warden:
     async def run(self) -> None:
         """Watch, until cancelled."""
         while True:
-            self._wake_at = self._look()
+            # sums of floats may say that a time has come which others say has not: never at once
+            self._wake_at = max(self._look(), trio.current_time() + SOONEST)
             self._scope = trio.CancelScope(deadline=self._wake_at)
             with self._scope:
                 await trio.sleep_forever()

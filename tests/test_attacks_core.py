@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -452,7 +452,7 @@ async def test_an_error_that_a_condition_raises_again_and_again_does_not_grow(
 
 async def test_a_condition_that_gives_an_awaitable_from_a_plain_function() -> None:
     async def later(answer: bool) -> bool:  # noqa: FBT001
-        await trio.sleep(0)
+        await trio.lowlevel.checkpoint()
         return answer
 
     def condition(input: Any, ctx: Any) -> Any:
@@ -501,7 +501,7 @@ async def test_the_trigger_that_has_the_message_says_how_much_time_there_is(
     left: list[float] = []
 
     async def is_long(input: Any) -> bool:
-        return input == "long"
+        return bool(input == "long")
 
     async def never(input: Any) -> bool:
         return False
@@ -555,10 +555,10 @@ def test_handlers_of_a_multi_trigger_step_that_cannot_be_are_told_at_load() -> N
     async def handler(input: Any) -> None:
         """Never run."""
 
-    for given in ({"queue": handler}, {"queue": handler, "cron": None}, {"queue": 5, "cron": 5},
+    for handlers in ({"queue": handler}, {"queue": handler, "cron": None}, {"queue": 5, "cron": 5},
                   {"queue": handler, "cron": handler, "tick": handler}, {}):  # fmt: skip
         with pytest.raises(LoadFailed):
-            multi_trigger_step(config).handlers(given)  # type: ignore[arg-type]
+            multi_trigger_step(config).handlers(handlers)  # type: ignore[arg-type]
 
 
 # transactions
@@ -613,7 +613,7 @@ async def test_a_transactional_step_that_begins_anew_begins_with_its_middleware_
         return await following()
 
     async def condition(input: Any, ctx: Any) -> bool:
-        return await ctx.state.get("g", "k") != "closed"
+        return bool(await ctx.state.get("g", "k") != "closed")
 
     @step(
         http("POST", "/", middleware=[around], condition=condition),
@@ -771,6 +771,24 @@ async def test_nothing_outlives_the_runtime(kind: str) -> None:
     assert not [name for name in names if "around_what_is_left" in name or "rows" in name]
 
 
+@pytest.mark.parametrize("timeout", [n / 10 for n in range(1, 99) if n / 10 + 1 - n / 10 < 1][:5])
+async def test_whoever_watches_over_bounds_lets_time_go_on(
+    timeout: float,  # noqa: ASYNC109
+    autojump_clock: Any,
+) -> None:
+    """Where one sum of floats says that a time has come, and another that it has not."""
+
+    async def get(req: Any) -> Any:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(100)
+
+    async with open_runtime(behind(handler=get, config={"timeout": timeout}), observers=()) as rt:
+        with pytest.raises(TimedOut):
+            await ask(rt)
+        await rt.quiesce()
+
+
+@settings(max_examples=30)
 @given(number=st.integers(0, 2**32), sqlite=st.booleans())
 def test_whatever_happens_nothing_is_left_in_hand(*, number: int, sqlite: bool) -> None:
     """Requests, messages, times, asks and streams; failures, crashes, and askers that leave."""
@@ -805,7 +823,7 @@ def test_whatever_happens_nothing_is_left_in_hand(*, number: int, sqlite: bool) 
                 yield {"data": each}
                 await perhaps()
         finally:
-            await trio.sleep(0)
+            await trio.lowlevel.checkpoint()
 
     one = {"timeout": 10, "concurrency": 2, "maxRetries": 1}
 

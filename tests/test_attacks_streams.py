@@ -316,10 +316,10 @@ async def test_an_iterator_that_raises_at_any_piece_cuts_the_answer(at: int, syn
     async def arows() -> Any:
         try:
             for row in rows():
-                await trio.sleep(0)
+                await trio.lowlevel.checkpoint()
                 yield row
         finally:
-            await trio.sleep(0)
+            await trio.lowlevel.checkpoint()
 
     @step(http("GET", "/"), name="Get")
     async def get(req: Any) -> Any:

@@ -69,9 +69,7 @@ def drive(
         return result
 
 
-async def to_its_end(
-    awaitable: Awaitable[T], before_wait: Callable[[], None] | None = None
-) -> T:
+async def to_its_end(awaitable: Awaitable[T], before_wait: Callable[[], None] | None = None) -> T:
     """Await something that is no coroutine, as :func:`drive` runs those. A checkpoint if it is."""
 
     async def wait() -> T:

@@ -92,7 +92,9 @@ def inspect_middleware(function: object) -> Handler:
     if not callable(function):
         raise TypeError(f"a middleware must be a function, not {function!r:.80}")
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        raise TypeError(f"middleware {name} has a yield, so that calling it runs nothing; use return")
+        raise TypeError(
+            f"middleware {name} has a yield, so that calling it runs nothing; use return"
+        )
     try:
         inspect.signature(function).bind(None, None, None)
     except TypeError:

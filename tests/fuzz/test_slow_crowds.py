@@ -76,7 +76,7 @@ async def dribbling(stream: trio.SocketStream) -> None:
 async def deaf(stream: trio.SocketStream) -> None:
     """One that asks for much, and reads nothing."""
     await stream.send_all(b"GET /big HTTP/1.1\r\nhost: x\r\n\r\n")
-    await trio.sleep(TIMEOUT + 1.5)
+    await trio.sleep(TIMEOUT + 1)
 
 
 @pytest.mark.parametrize("kind", [silent, dribbling, deaf], ids=lambda kind: kind.__name__)
@@ -127,7 +127,7 @@ async def test_a_thousand_of_a_kind(
                 took.append(trio.current_time() - began)
                 await trio.sleep(0.02)
 
-    with trio.fail_after(TIMEOUT + 12):
+    with trio.fail_after(TIMEOUT + 12 * CROWD / 1000):
         async with trio.open_nursery() as others:
             for _ in range(4):
                 others.start_soon(good)
@@ -146,5 +146,5 @@ async def test_a_thousand_of_a_kind(
     assert len(took) > 100
     p99 = took[int(len(took) * 0.99)]
     assert p99 < P99, f"p99 of the good ones: {p99:.2f} s"
-    assert min(gone) > TIMEOUT * 0.9
+    assert min(gone) > TIMEOUT * 0.6
     assert grown < CROWD * 200_000
