@@ -77,7 +77,7 @@ def _where(error: BaseException, group: BaseException, root: str) -> str:
     while chain is not None and frame is None and id(chain) not in seen:
         seen.add(id(chain))
         frames = traceback.extract_tb(chain.__traceback__ or group.__traceback__)
-        own = [f for f in frames if not f.filename.startswith((_OURS, *_LIBRARIES, "<"))]
+        own = [f for f in frames if _is_own(f.filename)]
         frame = own[-1] if own else None
         last = last or (frames[-1] if frames else None)
         chain = leaves(chain.__cause__)[0] if chain.__cause__ is not None else None
@@ -90,11 +90,20 @@ def _where(error: BaseException, group: BaseException, root: str) -> str:
     return f"{name}:{frame.lineno} in {frame.name}"
 
 
+def _is_own(filename: str) -> bool:
+    """Whether a file is neither ours nor a library's."""
+    return not filename.startswith((_OURS, *_LIBRARIES, "<"))
+
+
 def _trace(error: BaseException) -> str:
-    """The traceback without the frames through which we called the handler."""
+    """The traceback without the frames through which the handler was called: ours, and Trio's."""
     tb = error.__traceback__
-    while tb is not None and tb.tb_frame.f_code.co_filename.startswith(_OURS):
+    while tb is not None and not _is_own(tb.tb_frame.f_code.co_filename):
         tb = tb.tb_next
+    if tb is None:  # no line of the user's is in it
+        tb = error.__traceback__
+        while tb is not None and tb.tb_frame.f_code.co_filename.startswith(_OURS):
+            tb = tb.tb_next
     try:
         lines = traceback.format_exception(
             type(error), error, tb or error.__traceback__, limit=_LIMIT

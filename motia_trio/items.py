@@ -23,21 +23,36 @@ if TYPE_CHECKING:
     from motia_trio.steps import Schema
     from motia_trio.store import Change, Item, Write
 
-__all__ = ["Caller", "Collection", "Ready", "State", "Stream", "Streams", "Unwrapping"]
+__all__ = ["Caller", "Collection", "Ready", "State", "Stream", "Streams", "ToAwait", "Unwrapping"]
 
 T = TypeVar("T")
 
 
-class Ready(Generic[T]):
+class ToAwait:
+    """Something to await, which says so where it is taken for what it will give."""
+
+    __slots__ = ()
+
+    def _say(self, *_: object) -> Any:
+        raise TypeError("this is a result to await: is an await missing?")
+
+    __bool__ = __len__ = __iter__ = __contains__ = __getitem__ = __call__ = _say
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # what Python itself asks for
+            raise AttributeError(name)
+        raise AttributeError(
+            f"no {name!r} here: this is a result to await: is an await missing?", name=name
+        )
+
+
+class Ready(ToAwait, Generic[T]):
     """A result that is there already. Awaiting it gives it, and is no checkpoint."""
 
     __slots__ = ("_value",)
 
     def __init__(self, value: T) -> None:
         self._value = value
-
-    def __bool__(self) -> bool:
-        raise TypeError("this is a result to await: is an await missing?")
 
     def __await__(self) -> Generator[Any, Any, T]:
         return self._value

@@ -690,15 +690,21 @@ async def test_a_tick_of_a_transactional_step_that_conflicts_runs_again(
 # loading
 
 
-def test_what_a_step_file_has_lying_around_is_not_made_to_run(tmp_path: Any) -> None:
+def test_what_a_step_file_has_lying_around_is_not_made_to_run(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A proxy that raises when one asks for its class is nobody's step."""
+    monkeypatch.setenv("PROXY_RAISES", "1")  # it stays in memory, and other tests look around there
     project(
         tmp_path,
         {
-            "steps/a_step.py": "class Proxy:\n"
+            "steps/a_step.py": "import os\n"
+            "class Proxy:\n"
             "    @property\n"
             "    def __class__(self):\n"
-            "        raise RuntimeError('outside of the application')\n"
+            "        if 'PROXY_RAISES' in os.environ:\n"
+            "            raise RuntimeError('outside of the application')\n"
+            "        return Proxy\n"
             "current_app = Proxy()\n"
             "config = {'name': 'A', 'triggers': [{'type': 'queue', 'topic': 'a'}]}\n"
             "async def handler(input): pass\n"

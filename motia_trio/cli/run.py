@@ -96,13 +96,14 @@ async def _serve(app: App) -> None:
             async with open_runtime(app, http=bind, control=control) as service:
                 # it outlives the scope on purpose: the second signal comes while that is left
                 nursery.start_soon(_watch, signals, service, stop)  # noqa: ASYNC111
+                log.info("%s", _what_runs(app))
                 if app.settings.store == "memory:":
                     log.info("messages live in memory: what waits when the process ends is lost")
                 _say_ready(f"ready http={service.http_url}")
                 await stop.wait()
                 log.info(
-                    "stopping: %d in flight, %g s to finish; a second signal ends it at once",
-                    service.tree().in_flight,
+                    "stopping: %s in flight, %g s to finish; a second signal ends it at once",
+                    _in_flight(service),
                     app.settings.shutdown_timeout,
                 )
             log.info("stopped")
@@ -125,6 +126,27 @@ async def _watch(signals: AsyncIterator[int], service: Service, stop: trio.Event
     _exit_now(1)
 
 
+def _in_flight(service: Service) -> str:
+    """How much is in hand, and of which steps."""
+    tree = service.tree()
+    names = [actor.name for actor in tree.actors if actor.in_flight]
+    return f"{tree.in_flight} ({', '.join(names)})" if names else str(tree.in_flight)
+
+
+def _what_runs(app: App) -> str:
+    """What was loaded, in a line."""
+    triggers = [trigger for step in app.steps for trigger in step.triggers]
+    kinds = {"http": "route", "queue": "queue trigger", "cron": "schedule"}
+    kinds |= {"state": "state trigger", "stream": "stream trigger"}
+    counts = {kind: sum(1 for each in triggers if each.kind == kind) for kind in kinds}
+    told = [_number(count, kinds[kind]) for kind, count in counts.items() if count]
+    return f"{_number(len(app.steps), 'step')}: {', '.join(told) or 'no trigger'}"
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 def _say_ready(line: str) -> None:
     """The one line on stdout. Whoever closed it does not want to know."""
     try:
@@ -143,7 +165,8 @@ def _exit_now(code: int) -> None:
 
 def _configure_logging(settings: Settings) -> None:
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter() if settings.log_format == "json" else TextFormatter())
+    text = TextFormatter(lines=sys.stderr.isatty())
+    handler.setFormatter(JsonFormatter() if settings.log_format == "json" else text)
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
     logging.getLogger("motia_trio.hypercorn").setLevel(logging.WARNING)
 

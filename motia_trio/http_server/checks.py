@@ -21,15 +21,18 @@ def misfits_of(
 ) -> ResponseInvalid | None:
     """Give what an answer has that does not fit the schema for its status, None if it fits.
 
-    A text counts as the string that it is. Bytes of a type that is neither are not looked at.
+    A text counts as the string that it is, and no body as null. Bytes of a type that is neither are
+    not looked at.
     """
     kind = dict(response.headers).get(b"content-type", b"").partition(b";")[0].strip().lower()
     if kind == b"application/json" or kind.endswith(b"+json"):
         raw = response.body
     elif kind.startswith(b"text/"):
         raw = codec.encode(response.body.decode("utf-8", "replace"))
-    else:
+    elif response.body:
         return None
+    else:
+        raw = b"null"  # there is none, as {204: None} has it
     try:
         schema.check_json(raw)
     except DoesNotFit as error:

@@ -22,6 +22,10 @@ _OF_THE_CONNECTION = frozenset({
 })  # fmt: skip
 
 
+# the body of an answer that says nothing of one
+_NOTHING: Any = object()
+
+
 class NotAResponse(Exception):
     """What a handler returned is no response; the text says what it was."""
 
@@ -63,13 +67,19 @@ def to_response(result: object) -> Response:
     """Make a response of what a handler returned.
 
     ``{"status", "body", "headers"}`` (``status_code`` and ``statusCode`` too), or any object with
-    those fields. Source for how bodies are written: motia-contract §4.
+    those fields. Without ``body`` there is none; a ``body`` of None is null. Source for how bodies
+    are written: motia-contract §4.
 
     Raises:
         NotAResponse: it is something else, or a part does not fit.
         NotEncodable: the body has no JSON form.
     """
     status, body, headers = _parts(result)
+    if body is _NOTHING:
+        sent = [each for each in _headers(headers) if each[0] not in _OF_THE_CONNECTION]
+        if status not in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}:
+            sent.append((b"content-length", b"0"))
+        return Response(int(status), sent, b"")
     kind, raw = _encode_body(body)
     if headers is None and status == HTTPStatus.OK:  # what most answers are
         length = str(len(raw)).encode()
@@ -116,11 +126,11 @@ def _parts(result: object) -> tuple[int, object, object]:
         status = result.get("status")
         if status is None:
             status = _first(result.get("status_code"), result.get("statusCode"))
-        body, headers = result.get("body"), result.get("headers")
+        body, headers = result.get("body", _NOTHING), result.get("headers")
     elif result is not None and not isinstance(result, (str, bytes, int, float, list, tuple)):
         spellings = ("status", "status_code", "statusCode")
         status = _first(*(getattr(result, name, None) for name in spellings))
-        body, headers = getattr(result, "body", None), getattr(result, "headers", None)
+        body, headers = getattr(result, "body", _NOTHING), getattr(result, "headers", None)
     if status is None:
         raise NotAResponse(
             f"the handler returned {_name(result)}; return "

@@ -226,10 +226,18 @@ def _tell_actor(
 
 
 class TextFormatter(logging.Formatter):
-    """``2026-01-31T12:00:00.123Z INFO    ShipOrder 4bf9… shipped order=17``."""
+    """``2026-01-31T12:00:00.123Z INFO    ShipOrder 4bf9… shipped order=17``.
+
+    A record is one line; with ``lines``, as it is for people at a terminal, a traceback comes below
+    it, in lines of its own.
+    """
+
+    def __init__(self, *, lines: bool = False) -> None:
+        super().__init__()
+        self._lines = lines
 
     def format(self, record: logging.LogRecord) -> str:
-        """Write one record as one line."""
+        """Write one record."""
         step = getattr(record, "step", None) or "-"
         trace_id = getattr(record, "trace_id", None) or "-"
         parts = [
@@ -239,10 +247,13 @@ class TextFormatter(logging.Formatter):
             trace_id,
             _one_line(record.getMessage()),
         ]
-        parts += (
-            f"{_value(str(name))}={_value(value)}" for name, value in _fields(self, record).items()
-        )
-        return " ".join(parts)
+        fields = _fields(self, record)
+        below = fields.pop("traceback", None) if self._lines else None
+        parts += (f"{_value(str(name))}={_value(value)}" for name, value in fields.items())
+        if not isinstance(below, str):
+            return " ".join(parts)
+        lines = (f"    {_one_line(line)}" for line in below.rstrip().splitlines())
+        return "\n".join([" ".join(parts), *lines])
 
 
 class JsonFormatter(logging.Formatter):

@@ -20,7 +20,7 @@ from tests.http_server.wire import read_one
 from tests.support import Command, command, project
 
 CROWD = int(os.environ.get("FUZZ_CROWD", "1000"))
-TIMEOUT = 1.5
+TIMEOUT = 1.5 * max(1, CROWD / 1000)
 P99 = 0.5
 MB = 1_000_000
 

@@ -114,8 +114,11 @@ def test_every_form_of_a_response_is_the_same_response(result: object) -> None:
     assert to_response(result) == Response(201, [html, (b"content-length", b"1")], b"x")
 
 
-def test_a_response_without_a_body_is_null() -> None:
-    assert to_response({"status": 404}).body == b"null"
+def test_a_response_without_a_body_has_none_and_one_of_none_is_null() -> None:
+    empty = to_response({"status": 404, "headers": {"x-a": "1"}})
+    assert empty.body == b""
+    assert empty.headers == [(b"x-a", b"1"), (b"content-length", b"0")]
+    assert to_response({"status": 404, "body": None}).body == b"null"
 
 
 @pytest.mark.parametrize("status", [204, 304])

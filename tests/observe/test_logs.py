@@ -219,6 +219,14 @@ def test_a_text_line_has_time_level_step_trace_message_and_fields() -> None:
     )
 
 
+def test_for_people_at_a_terminal_a_traceback_has_lines_of_its_own() -> None:
+    fields = {"error": "E: x", "traceback": "Traceback:\n  File \x1b[2J\nE: x\n"}
+    told = TextFormatter(lines=True).format(record("failed", fields=fields)).splitlines()
+    assert told[0].endswith('failed error="E: x"')
+    assert told[1:] == ["    Traceback:", r"      File \u001b[2J", "    E: x"]
+    assert "\n" not in TextFormatter().format(record("failed", fields=fields))
+
+
 def test_a_json_line_has_the_same_fields() -> None:
     made = record("order shipped", step="Ship", trace_id=TRACE, fields={"order": 17, "to": "Köln"})
     line = JsonFormatter().format(made)
