@@ -229,7 +229,13 @@ class StepActor:
                 self._crew.stop()
 
     async def hold(self) -> None:
-        """Take no more deliveries; those that wait go back. Requests go on. A checkpoint."""
+        """Take no more deliveries; those that wait go back. Requests go on. A checkpoint.
+
+        Answers that would never end are ended.
+        """
+        for running in self.in_flight():
+            if running.ask is not None:
+                running.ask.end()
         self._holding = self._attempts.holding = True
         for entry in reversed(self._mailbox.drain(*STORED, "cron")):
             await self._attempts.release(entry)

@@ -11,7 +11,7 @@ from motia_trio.context import TriggerInfo
 from motia_trio.entries import Ask, Tick
 from motia_trio.errors import Abandoned, Closed, HandlerFailed, StepCrashed, TimedOut
 from motia_trio.events import AskFailed, RequestAbandoned, TickFailed
-from motia_trio.streamed import Streamed
+from motia_trio.streamed import Streamed, is_event_stream
 
 if TYPE_CHECKING:
     from motia_trio.actors import Hand
@@ -58,6 +58,10 @@ class Answerer:
         step = self._step
         self._shared.observers.tell(RequestAbandoned(step.name, step.source, ask.trace_id))
         ask.reply.fail(Abandoned("the client has left"))
+        self._shared.activity.leave()
+
+    def ended(self) -> None:
+        """An endless answer was ended, as the service is stopping."""
         self._shared.activity.leave()
 
     def fail(self, entry: Passing, told: Told, *, late: bool = False) -> None:
@@ -133,7 +137,10 @@ class Stream:
             return streamed
         self._bind(inf)
         entry.deadline = inf
+        entry.endless = is_event_stream(head)
         entry.reply.set(streamed)
+        if self._shared.stopping:
+            entry.end()
         return streamed
 
     def _bind(self, bound: float) -> None:
@@ -169,6 +176,11 @@ class Stream:
     def end(self, error: BaseException | None) -> None:
         """The attempt has ended: there will be no more pieces."""
         self._over = True
-        if self._streamed is not None:
-            failed = None if error is None else HandlerFailed(f"step {self._step.name!r} failed")
-            self._streamed.end(failed)
+        if self._streamed is None:
+            return
+        failed: Exception | None = None
+        if error is not None and not (isinstance(self._entry, Ask) and self._entry.ended):
+            failed = HandlerFailed(f"step {self._step.name!r} failed")
+            if self._shared.stopping and isinstance(error, trio.Cancelled):
+                failed = Closed("the service is stopping")
+        self._streamed.end(failed)

@@ -304,6 +304,10 @@ class Attempts:
             running.settled = True
             self._answerer.abandon(entry)
             return
+        if isinstance(entry, Ask) and entry.ended and late and not (stubborn or _ends(ended)):
+            running.settled = True
+            self._answerer.ended()
+            return
         if late and not (stubborn or _ends(ended)):
             bound = self._step.triggers[running.trigger].limits.timeout
             error = TimedOut(
@@ -383,6 +387,8 @@ class Attempts:
             told = evolve(told, where=step.source)
         if isinstance(entry, (Ask, Tick)):
             running.settled = True
+            # what the handler asked another step for did not come in time, and it left it at that
+            late = late or isinstance(error, TimedOut)
             self._answerer.fail(entry, told, late=late)
             return
         running.settled = True

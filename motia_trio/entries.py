@@ -26,7 +26,8 @@ STORED = ("queue", "state", "stream")
 class Ask:
     """A request that somebody waits for. ``deadline`` is a Trio time.
 
-    ``hand`` has it in hand while its handler may be cancelled; ``gone``: nobody waits any more.
+    ``hand`` has it in hand while its handler may be cancelled; ``gone``: nobody waits any more;
+    ``endless``: its answer goes on until the client has enough; ``ended``: we ended that.
     """
 
     trigger: int
@@ -36,6 +37,14 @@ class Ask:
     reply: Reply[Any] = field(factory=Reply)
     hand: Hand | None = None
     gone: bool = False
+    endless: bool = False
+    ended: bool = False
+
+    def end(self) -> None:
+        """End an endless answer, in order: the handler is cancelled, and has not failed."""
+        if self.endless and self.hand is not None:
+            self.ended = True
+            self.hand.cancel()
 
     def abandon(self) -> None:
         """Nobody waits any more: the handler is cancelled, or never begins."""

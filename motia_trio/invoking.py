@@ -282,7 +282,12 @@ class _Exchange:
             return trio.from_thread.run(behind, given, True)  # noqa: FBT003 - as above
 
         arguments = (request, self._ctx, following)
-        return await self._invoker.run(self._hand, middleware, arguments, nested=nested)
+        result = await self._invoker.run(self._hand, middleware, arguments, nested=nested)
+        if inspect.isawaitable(result):  # `return next()`, which Python's middleware often says
+            result = await result
+        if result is None:
+            raise TypeError(f"{_place_of(middleware)} returned nothing: return what next() gives")
+        return result
 
     def _check_open(self) -> None:
         if self.over:
@@ -318,11 +323,21 @@ class _Exchange:
         ctx.input = MotiaHttpArgs(request, response)
         try:
             result = await invoker.call(hand, plan.handler, (ctx.input, ctx), nested=nested)
+        except trio.Cancelled:
+            raise  # who cancelled it knows how the answer ends
         except BaseException:
             # whoever catches it: what was sent is not all there should be
             response.fail(HandlerFailed("the handler raised while it wrote its answer"))
             raise
         return response.head if result is None and response.used else result
+
+
+def _place_of(middleware: Handler) -> str:
+    function = inspect.unwrap(middleware.function)
+    code = getattr(function, "__code__", None)
+    name = getattr(function, "__name__", repr(function))
+    where = f" ({code.co_filename}:{code.co_firstlineno})" if code is not None else ""
+    return f"middleware {name}{where}"
 
 
 def _request(given: Any, request: Request) -> Request:

@@ -217,6 +217,7 @@ class Runtime:
         """
         if self._state == "running":
             self._state = "stopping"
+            self._shared.stopping = True
             self._shared.scheduler.stop()
             self._supervisor.stop()
             self._scope.deadline = trio.current_time() + self.settings.shutdown_timeout

@@ -75,6 +75,8 @@ class Shared:
     # transactions that were in each other's way run one at a time
     contended: trio.Lock = field(factory=trio.Lock)
     nursery: trio.Nursery | None = None
+    # whether the runtime takes no more messages
+    stopping: bool = False
     router: Router = field(init=False)
     feeder: Feeder = field(init=False)
     scheduler: Scheduler = field(init=False)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from motia_trio.context import Context
     from motia_trio.data import Request
 
-__all__ = ["MotiaHttpArgs", "MotiaHttpResponse", "Streamed", "take_body"]
+__all__ = ["MotiaHttpArgs", "MotiaHttpResponse", "Streamed", "is_event_stream", "take_body"]
 
 # chunks that may wait for the edge before whoever awaits its write has to wait
 CHUNKS = 8
@@ -147,6 +147,18 @@ def take_body(result: object) -> tuple[Any, AsyncIterator[Any] | Iterator[Any]] 
     if not head.keys() - {"headers"}:
         return None  # no answer at all, which the edge has words for
     return head, body if hasattr(body, "__next__") else aiter(body)
+
+
+def is_event_stream(head: object) -> bool:
+    """Whether an answer is a stream of server-sent events, which ends when its client has enough.
+
+    Such a client connects again by itself. Source: the HTML standard, 9.2.
+    """
+    headers = _get(head, "headers")
+    if not isinstance(headers, Mapping):
+        return False
+    kinds = [value for name, value in headers.items() if str(name).lower() == "content-type"]
+    return any("text/event-stream" in str(kind).lower() for kind in kinds)
 
 
 def _get(result: Any, name: str) -> Any:

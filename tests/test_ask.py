@@ -94,6 +94,19 @@ async def test_a_request_waits_for_a_background_answer() -> None:
         assert (await client.get(f"{rt.http_url}/sum")).json() == {"sum": 2}
 
 
+async def test_a_request_whose_ask_has_no_answer_in_time_is_answered_504() -> None:
+    @step(http("GET", "/slow"), name="Get")
+    async def get(req: Any, ctx: Any) -> Any:
+        return {"status": 200, "body": await ctx.ask("slow", 0.2, timeout=0.01)}
+
+    async with (
+        open_runtime(App([slow, get]), http="127.0.0.1:0", observers=()) as rt,
+        httpx.AsyncClient() as client,
+    ):
+        answer = await client.get(f"{rt.http_url}/slow")
+        assert (answer.status_code, answer.json()["error"]) == (504, "Timed out")
+
+
 async def test_no_subscriber_or_several_are_an_error_at_once_and_nothing_is_kept() -> None:
     other = step({"name": "Other", "triggers": [queue("sum")]}, add)
     async with open_runtime(App([add, other]), observers=()) as rt:

@@ -791,6 +791,22 @@ async def test_the_second_dialect_gets_plain_values(where: Where) -> None:
 # over restarts
 
 
+async def test_a_result_that_was_not_awaited_says_so_however_it_is_used() -> None:
+    async with open_runtime(App([]), observers=()) as rt:
+        found: Any = rt.state.get("g", "k")
+        for use in (
+            bool,
+            len,
+            list,
+            lambda each: each["x"],
+            lambda each: each.x,
+            lambda each: "x" in each,
+        ):
+            with pytest.raises((TypeError, AttributeError), match="is an await missing"):
+                use(found)
+        assert await found is None
+
+
 async def test_state_and_streams_are_there_when_the_store_is_opened_again(on_disk: Where) -> None:
     async def look(rt: Service) -> list[Any]:
         return [

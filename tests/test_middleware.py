@@ -183,6 +183,36 @@ async def test_middleware_of_the_settings_may_be_named(
             App(steps, middleware=[name])
 
 
+async def test_a_middleware_that_returns_nothing_is_told_by_its_name() -> None:
+    async def forgets(req: Any, ctx: Any, following: Any) -> Any:
+        await following()
+
+    notebook = Notebook()
+    app = App([step(http("POST", "/", middleware=[forgets]), name="Way")(tell_way_of_none)])
+    assert (await ask(app, observers=[notebook])).status_code == 500
+    (told,) = notebook.of(AskFailed)
+    assert "middleware forgets (" in told.error
+    assert "test_middleware.py" in told.error
+    assert "returned nothing: return what next() gives" in told.error
+
+
+async def tell_way_of_none(req: Any, ctx: Any) -> Any:
+    return {"status": 200, "body": "in"}
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+async def test_a_middleware_may_return_what_it_did_not_await(*, is_async: bool) -> None:
+    async def passes(req: Any, ctx: Any, following: Any) -> Any:
+        return following()
+
+    def passes_in_thread(req: Any, ctx: Any, following: Any) -> Any:
+        return following()
+
+    around = passes if is_async else passes_in_thread
+    app = App([step(http("POST", "/", middleware=[around]), name="Way")(tell_way_of_none)])
+    assert (await ask(app)).text == "in"
+
+
 @pytest.mark.parametrize("wrong", [lambda req: None, lambda a, b, c, d: None, "text", 5])
 def test_what_cannot_be_called_as_a_middleware_is_told_at_load(wrong: Any) -> None:
     with pytest.raises(LoadFailed, match="middleware"):

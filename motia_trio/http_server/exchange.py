@@ -210,7 +210,7 @@ class Exchange:
             self._tell(pieces.status)
             if self._incoming.gone:
                 return None
-            if cut.__cause__ is not None and not isinstance(cut.__cause__, HandlerFailed):
+            if cut.__cause__ is not None and not isinstance(cut.__cause__, (HandlerFailed, Closed)):
                 self._tell_rubbish(step, cut.__cause__)
             raise
         except MotiaTrioError as error:

@@ -202,5 +202,7 @@ def _name(value: object) -> str:
         return "None"
     if isinstance(value, Mapping):
         return f"a mapping without a status (keys: {', '.join(map(str, value)) or 'none'})"
+    if hasattr(type(value), "__await__"):
+        return f"something to await, a {type(value).__qualname__}: is an await missing?"
     text = repr(value)
     return f"a {type(value).__qualname__}: {text if len(text) <= 60 else text[:57] + '…'}"

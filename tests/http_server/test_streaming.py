@@ -8,7 +8,7 @@ import httpx
 import pytest
 import trio
 
-from motia_trio import MotiaHttpArgs, http, step
+from motia_trio import App, MotiaHttpArgs, http, open_runtime, step
 from motia_trio.events import AskFailed, RequestAbandoned, RequestAnswered
 from motia_trio.http_server.responses import NotAResponse
 from motia_trio.http_server.streaming import encode_event, pieces_of
@@ -477,3 +477,92 @@ async def test_an_echo_reads_and_writes_at_the_same_time() -> None:
             await stream.send_all(b"0\r\n\r\n")
             got += await read_to_end(stream)
     assert got.endswith(b"0\r\n\r\n")
+
+
+async def endless() -> Any:
+    while True:
+        yield {"data": "tick"}
+        await trio.sleep(0.01)
+
+
+async def returns_events(req: Any) -> Any:
+    return {"status": 200, "body": endless(), "headers": EVENTS}
+
+
+async def writes_events(args: MotiaHttpArgs) -> None:
+    await args.response.headers(EVENTS)
+    async for event in endless():
+        await args.response.writer.write(event)
+
+
+@pytest.mark.parametrize("handler", [returns_events, writes_events])
+async def test_a_stop_ends_event_streams_at_once_and_in_order(handler: Any) -> None:
+    """Their clients connect again. Nothing of it looks like a failure."""
+    notebook = Notebook()
+    ended = trio.Event()
+    made = step({"name": "Events", "triggers": [http("GET", "/")]}, handler)
+
+    async def follow(url: str) -> None:
+        async with httpx.AsyncClient() as client, client.stream("GET", url) as answer:
+            begun.set()
+            assert b"".join([part async for part in answer.aiter_bytes()]).endswith(b"tick\n\n")
+        ended.set()
+
+    async with trio.open_nursery() as nursery:
+        with trio.fail_after(5):  # of the 30 s that others would have
+            async with open_runtime(App([made]), http="127.0.0.1:0", observers=[notebook]) as rt:
+                begun = trio.Event()
+                nursery.start_soon(follow, str(rt.http_url))
+                await begun.wait()
+                await trio.sleep(0.05)
+            await ended.wait()
+    assert notebook.of(AskFailed) == notebook.of(RequestAbandoned) == []
+    (told,) = notebook.of(RequestAnswered)
+    assert (told.status, told.reason) == (200, None)
+
+
+async def test_a_stop_lets_other_answers_come_to_their_end_within_its_limit() -> None:
+    texts: list[str] = []
+    begun = trio.Event()
+
+    async def rows() -> Any:
+        for n in range(10):
+            yield f"{n}\n"
+            begun.set()
+            await trio.sleep(0.03)
+
+    async def follow(url: str) -> None:
+        async with httpx.AsyncClient() as client:
+            texts.append((await client.get(url)).text)
+
+    async with trio.open_nursery() as nursery:
+        async with open_runtime(App([answers(rows)]), http="127.0.0.1:0", observers=()) as rt:
+            nursery.start_soon(follow, str(rt.http_url))
+            await begun.wait()
+    assert texts == ["".join(f"{n}\n" for n in range(10))]
+
+
+async def test_what_a_stop_cuts_off_is_told_as_that() -> None:
+    notebook = Notebook()
+    begun = trio.Event()
+
+    async def rows() -> Any:
+        while True:
+            yield "row\n"
+            begun.set()
+            await trio.sleep(0.01)
+
+    async def follow(url: str) -> None:
+        async with httpx.AsyncClient() as client:
+            with pytest.raises(httpx.RemoteProtocolError):
+                await client.get(url)
+
+    app = App([answers(rows)], shutdown_timeout=0.1)
+    async with trio.open_nursery() as nursery:
+        async with open_runtime(app, http="127.0.0.1:0", observers=[notebook]) as rt:
+            nursery.start_soon(follow, str(rt.http_url))
+            await begun.wait()
+    (told,) = notebook.of(RequestAnswered)
+    assert told.reason is not None
+    assert "the service is stopping" in told.reason
+    assert notebook.of(AskFailed) == []

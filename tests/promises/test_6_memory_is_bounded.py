@@ -41,7 +41,9 @@ async def test_a_thousand_requests_against_a_small_mailbox_get_200_or_503(
                     for _ in range(100):
                         nursery.start_soon(ask)
 
-            for _ in range(12):  # Trio forgets the deadlines of scopes that are over by the thousand
+            for _ in range(
+                12
+            ):  # Trio forgets the deadlines of scopes that are over by the thousand
                 await burst()
             gc.collect()
             tracemalloc.start()
