@@ -14,6 +14,7 @@ import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel, ConfigDict
 
 from motia_trio import UploadedFile, http, step
 from motia_trio.data import Data
@@ -452,3 +453,34 @@ def test_a_file_can_go_to_another_process() -> None:
     copy.close()
     file.close()
     assert json.dumps(Data()) == "{}"
+
+
+class Photo(BaseModel):
+    title: str
+    photo: bytes
+    more: list[bytes] = []
+    raw: UploadedFile | None = None
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+
+async def test_a_models_bytes_take_a_file_and_its_other_fields_texts() -> None:
+    @step(http("POST", "/", body_schema=Photo), name="Upload")
+    async def upload(req: Any) -> Any:
+        photo: Photo = req.body
+        return {
+            "status": 200,
+            "body": [photo.title, len(photo.photo), photo.raw and photo.raw.name, len(photo.more)],
+        }
+
+    file = ("a.png", b"\x00\xff\x89", "image/png")
+    async with served(upload) as (_, client):
+        answer = await client.post("/", data={"title": "5"}, files={"photo": file, "raw": file})
+        assert answer.json() == ["5", 3, "a.png", 0]
+        several = [("photo", file), ("more", file), ("more", file)]
+        assert (await client.post("/", data={"title": "5"}, files=several)).json()[3] == 2
+        wrong = await client.post("/", data={"raw": "text"}, files={"title": file})
+    assert wrong.status_code == 400
+    told = {each["path"]: each["message"] for each in wrong.json()["details"]}
+    assert set(told) == {"title", "photo", "raw"}
+    assert "json" not in told["raw"].lower()

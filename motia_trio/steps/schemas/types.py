@@ -71,6 +71,24 @@ class TypeSchema(Schema):
         except ValidationError as error:
             raise from_pydantic(error, value) from None
 
+    def check_form(self, values: Mapping[str, Any]) -> Any:
+        """Give the instance, of a form's strings and files. A field of bytes takes a file."""
+        if not self._takes_files:
+            return super().check_form(values)
+        read = self._strings.read(values)
+        while True:
+            try:
+                return wrap(self._validator.validate_python(read))
+            except ValidationError as error:
+                wanted = {each["loc"][0] for each in error.errors() if each["type"] == "bytes_type"}
+                if not sum(_read_file(read, name) for name in wanted):
+                    raise from_pydantic(error, read) from None
+
+    @cached_property
+    def _takes_files(self) -> bool:
+        """Whether a field may be a file, or bytes."""
+        return b'"binary"' in _encode(self.json_schema)
+
     def check_json(self, raw: bytes) -> Any:
         """Give the instance, or whatever else validation makes of the value."""
         # pydantic's own reader takes NaN and numbers that are too large for a float
@@ -79,6 +97,20 @@ class TypeSchema(Schema):
             return wrap(self._validator.validate_json(raw))
         except ValidationError as error:
             raise from_pydantic(error, value) from None
+
+
+def _read_file(values: dict[str, Any], name: object) -> bool:
+    """Put their bytes in the place of a form's files of one name; False if there are none."""
+    given = values.get(name) if isinstance(name, str) else None
+    files = given if isinstance(given, list) else [given]
+    read = [
+        content if isinstance(content := getattr(file, "bytes", None), bytes) else file
+        for file in files
+    ]
+    if read == files:
+        return False
+    values[str(name)] = read if isinstance(given, list) else read[0]
+    return True
 
 
 def _adapt(given: Any) -> TypeAdapter[Any]:
