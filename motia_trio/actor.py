@@ -104,6 +104,9 @@ class StepActor:
                 answer = await entry.reply.wait()
             except MotiaTrioError as raised:  # raised below, out of the nursery's groups
                 error = raised
+            except trio.Cancelled:
+                entry.abandon()
+                raise
             nursery.cancel_scope.cancel()
         if error is not None:
             raise error
@@ -195,7 +198,7 @@ class StepActor:
 
         Gives the Trio time of the next bound, infinite if there is none.
         """
-        late = trio.current_time() - GRACE
+        now = trio.current_time()
         asks = [
             running.ask for running in self._attempts.running.values() if running.ask is not None
         ]
@@ -204,7 +207,7 @@ class StepActor:
         for ask in asks:
             if ask.reply.given:
                 continue
-            if ask.deadline <= late:
+            if now >= ask.deadline + GRACE:
                 ask.reply.fail(TimedOut(f"step {self.name!r} did not answer in time"))
             else:
                 following = min(following, ask.deadline)

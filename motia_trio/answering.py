@@ -64,12 +64,24 @@ class Answerer:
         """An endless answer was ended, as the service is stopping."""
         self._shared.activity.leave()
 
-    def fail(self, entry: Passing, told: Told, *, late: bool = False) -> None:
-        """The handler failed, or its time was up."""
+    def fail(
+        self,
+        entry: Passing,
+        told: Told,
+        *,
+        late: bool = False,
+        error: BaseException | None = None,
+    ) -> None:
+        """The handler failed, or its time was up.
+
+        What its client did wrong, and the handler let pass, is told by the edge.
+        """
         step, observers = self._step, self._shared.observers
         names = (step.name, step.source, entry.trace_id)
         if isinstance(entry, Ask):
-            observers.tell(AskFailed(*names, told.error, told.where, told.traceback))
+            reader = entry.request.request_body
+            if error is None or getattr(reader, "failure", None) is not error:
+                observers.tell(AskFailed(*names, told.error, told.where, told.traceback))
             entry.reply.fail((TimedOut if late else HandlerFailed)(f"step {step.name!r} failed"))
         else:
             expression = getattr(step.triggers[entry.trigger], "expression", "")

@@ -389,7 +389,7 @@ class Attempts:
             running.settled = True
             # what the handler asked another step for did not come in time, and it left it at that
             late = late or isinstance(error, TimedOut)
-            self._answerer.fail(entry, told, late=late)
+            self._answerer.fail(entry, told, late=late, error=error)
             return
         running.settled = True
         took = trio.current_time() - running.started

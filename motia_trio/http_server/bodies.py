@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from motia_trio.http_server.incoming import Incoming
 
 __all__ = ["Body", "parse_body", "take_body"]
+
+# bytes of a body above which it is decoded in a thread
+_LARGE = 1024 * 1024
 
 
 @frozen
@@ -78,7 +82,12 @@ async def take_body(
             body = await _take_form(incoming, headers, inflater)
         else:
             raw, plain = await _read(incoming, inflater)
-            body = Body(parse_body(plain, headers, empty=empty), raw)
+            if len(plain) <= _LARGE:
+                value = parse_body(plain, headers, empty=empty)
+            else:  # it takes a while, and others need not wait for it
+                parse = partial(parse_body, plain, headers, empty=empty)
+                value = await trio.to_thread.run_sync(parse)
+            body = Body(value, raw)
         if piece_within is None:
             return body
         return Body(body.value, body.raw, BodyReader.of(incoming, body.raw), body.form)
