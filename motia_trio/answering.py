@@ -10,13 +10,16 @@ import trio
 from motia_trio.context import TriggerInfo
 from motia_trio.entries import Ask, Tick
 from motia_trio.errors import Abandoned, Closed, HandlerFailed, StepCrashed, TimedOut
-from motia_trio.events import AskFailed, RequestAbandoned, TickFailed
+from motia_trio.events import AskFailed, RequestAbandoned, RequestInvalid, TickFailed
 from motia_trio.streamed import Streamed, is_event_stream
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from motia_trio.actors import Hand
     from motia_trio.context import Context
     from motia_trio.entries import Entry, Running
+    from motia_trio.errors import Misfit
     from motia_trio.failures import Told
     from motia_trio.shared import Shared
     from motia_trio.steps import Step
@@ -184,6 +187,12 @@ class Stream:
         self._running.trigger = trigger
         self._ctx.trigger = TriggerInfo.of(chosen, trigger)
         self._bind(self._running.started + chosen.limits.timeout)
+
+    def refused(self, what: str, misfits: Sequence[Misfit]) -> None:
+        """A request does not fit a schema."""
+        self._shared.observers.tell(
+            RequestInvalid(self._step.name, self._running.trace_id, what, misfits)
+        )
 
     def end(self, error: BaseException | None) -> None:
         """The attempt has ended: there will be no more pieces."""

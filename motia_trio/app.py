@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import unquote
 
 from motia_trio.errors import LoadFailed, Problem
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from motia_trio.steps import Handler
 
 __all__ = ["App"]
+
+T = TypeVar("T")
 
 
 class App:
@@ -100,20 +102,27 @@ class App:
             LoadFailed: with every problem of every file.
             SettingInvalid: a setting is unknown or does not fit.
         """
-        problems: list[Problem] = []
-        steps: list[Step] = []
-        streams: list[StreamDeclaration] = []
+        steps, problems = _loaded(load_steps, path, folders)
+        streams, wrong = _loaded(load_streams, path, folders)
         try:
-            steps = load_steps(Path(path), folders)
+            app = cls(steps, root=path, streams=streams, **settings)
         except LoadFailed as failed:
-            problems += failed.problems
-        try:
-            streams = load_streams(Path(path), folders)
-        except LoadFailed as failed:
-            problems += failed.problems
-        if problems:
-            raise LoadFailed(problems)
-        return cls(steps, root=path, streams=streams, **settings)
+            raise LoadFailed([*problems, *wrong, *failed.problems]) from None
+        if problems or wrong:
+            raise LoadFailed([*problems, *wrong])
+        return app
+
+
+def _loaded(
+    load: Callable[[Path, Sequence[str]], list[T]],
+    path: str | os.PathLike[str],
+    folders: Sequence[str],
+) -> tuple[list[T], list[Problem]]:
+    """What could be loaded of a project's files, and what is wrong with the others."""
+    try:
+        return load(Path(path), folders), []
+    except LoadFailed as failed:
+        return list(failed.loaded), list(failed.problems)  # type: ignore[arg-type]
 
 
 def _model(item: Step | StepDefinition) -> Step:

@@ -65,10 +65,14 @@ class Problem:
 
 
 class LoadFailed(MotiaTrioError):
-    """Steps could not be loaded. ``problems`` lists every one found, not the first alone."""
+    """Steps could not be loaded. ``problems`` lists every one found, not the first alone.
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
+    ``loaded`` is what could be, of several files.
+    """
+
+    def __init__(self, problems: Sequence[Problem], loaded: Sequence[object] = ()) -> None:
         self.problems = tuple(problems)
+        self.loaded = tuple(loaded)
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 

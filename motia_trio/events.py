@@ -33,6 +33,7 @@ __all__ = [
     "Refused",
     "RequestAbandoned",
     "RequestAnswered",
+    "RequestInvalid",
     "ResponseInvalid",
     "StepLogged",
     "StepSkipped",
@@ -127,6 +128,19 @@ class AskFailed:
     error: str
     where: str
     traceback: str
+
+
+@frozen
+class RequestInvalid:
+    """A request was answered 400: its query or its body does not fit the schema.
+
+    ``what`` is what the client is told, ``misfits`` have a ``path`` and a ``message`` each.
+    """
+
+    step: str
+    trace_id: str
+    what: str
+    misfits: Sequence[Any]
 
 
 @frozen
@@ -325,6 +339,7 @@ Event: TypeAlias = (
     | Refused
     | AskFailed
     | RequestAbandoned
+    | RequestInvalid
     | TickFailed
     | TickSkipped
     | StepSkipped

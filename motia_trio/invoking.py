@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from motia_trio.actors import Hand
     from motia_trio.context import Context
+    from motia_trio.errors import Misfit
     from motia_trio.steps import Handler, Step, Trigger
     from motia_trio.steps.schemas import Schema
     from motia_trio.streamed import Streamed
@@ -53,6 +54,10 @@ class Listener(Protocol):
 
     def choose(self, trigger: int) -> None:
         """Another trigger than the first one is the one that the entry is for."""
+        ...
+
+    def refused(self, what: str, misfits: Sequence[Misfit]) -> None:
+        """A request does not fit a schema."""
         ...
 
 
@@ -312,6 +317,7 @@ class _Exchange:
                 is_form = isinstance(body, dict) and _is_form(request["headers"])
                 request["body"] = schema.check_form(body) if is_form else schema.check(body)
         except DoesNotFit as error:
+            self._listener.refused(what, error.misfits)
             details = [{"path": each.path, "message": each.message} for each in error.misfits]
             return {"status": 400, "body": {"error": what, "details": details}}
         ctx.input = request

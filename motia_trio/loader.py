@@ -96,7 +96,7 @@ def _each(files: Iterable[Path], load: Callable[[Path, Path], T], root: Path) ->
         except LoadFailed as failed:
             problems.extend(failed.problems)
     if problems:
-        raise LoadFailed(problems)
+        raise LoadFailed(problems, loaded)
     return loaded
 
 

@@ -29,6 +29,7 @@ from motia_trio.events import (
     Refused,
     RequestAbandoned,
     RequestAnswered,
+    RequestInvalid,
     ResponseInvalid,
     StepLogged,
     StepSkipped,
@@ -43,6 +44,8 @@ from motia_trio.events import (
 
 __all__ = ["JsonFormatter", "LoggingObserver", "TextFormatter"]
 
+# of what does not fit in one request, in a line of the log
+_TOLD = 5
 _LEVELS = {
     "debug": logging.DEBUG,
     "info": logging.INFO,
@@ -107,6 +110,9 @@ def _tell(event: Event) -> tuple[int, str, dict[str, Any]]:
             if event.traceback:
                 fields["traceback"] = event.traceback
             return logging.ERROR, "request failed", fields
+        case RequestInvalid():
+            told = "; ".join(map(str, event.misfits[:_TOLD]))
+            return logging.INFO, f"{event.what.lower()}: {told}", {}
         case RequestAbandoned():
             return logging.INFO, "the client left: handler cancelled", {}
         case TickFailed():

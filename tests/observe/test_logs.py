@@ -29,6 +29,7 @@ from motia_trio.events import (
     Refused,
     RequestAbandoned,
     RequestAnswered,
+    RequestInvalid,
     ResponseInvalid,
     StepLogged,
     StepSkipped,
@@ -92,6 +93,11 @@ EVENTS: list[tuple[Event, str, list[str]]] = [
         AskFailed("Ship", "f.py", TRACE, "ValueError: x", "f.py:1 in handler", "Traceback …"),
         "ERROR",
         ["request failed", "ValueError: x", "f.py:1 in handler", "Traceback …"],
+    ),
+    (
+        RequestInvalid("Ship", TRACE, "Invalid request body", [Misfit("a", "is required")] * 7),
+        "INFO",
+        ["invalid request body: a: is required; a: is required", "Ship"],
     ),
     (RequestAbandoned("Ship", "f.py", TRACE), "INFO", ["the client left", "Ship"]),
     (
