@@ -164,7 +164,7 @@ class _Document:
     def _response(self, step: Step, status: int, schema: Schema) -> dict[str, Any]:
         phrase = HTTPStatus(status).phrase if status in _KNOWN else f"Status {status}"
         response: dict[str, Any] = {"description": phrase, "headers": TRACE_ID}
-        if status not in _WITHOUT_CONTENT:
+        if status not in _WITHOUT_CONTENT and schema.json_schema != {"type": "null"}:
             placed = self._schemas.add(
                 schema.json_schema, f"{identifier(step.name)}Response{status}"
             )

@@ -174,3 +174,16 @@ def test_what_has_no_effect_yet_or_is_unknown_is_warned_of() -> None:
         "App(streams[0]): unknown key 'scheme' is ignored; did you mean 'schema'?",
         "App(streams[0]): canAccess is not called: no client can join in this version",
     )
+
+
+def test_what_is_wrong_with_the_whole_is_told_with_what_is_wrong_with_files(tmp_path: Path) -> None:
+    again = 'config = {"name": "Say", "type": "noop"}\n'
+    files = {"a_step__py": again, "b_step__py": "config = {}\n", "c_stream__py": "x = 1\n"}
+    with pytest.raises(LoadFailed) as told:
+        App.from_directory(project(tmp_path, **files))
+    assert [problem.where for problem in told.value.problems] == [
+        "steps/b_step.py",
+        "steps/c_stream.py",
+        "steps/say_step.py",
+    ]
+    assert "is taken by steps/a_step.py" in told.value.problems[-1].what
