@@ -125,6 +125,11 @@ for _command in (asyncapi, cron, dead_letters, emit, openapi, state, status, sto
     help='Where AsyncAPI is served; "" stops it.  [/asyncapi.json]',
 )
 @click.option(
+    "--middleware",
+    metavar="NAMES",
+    help="Middleware around every route: module:function, several with commas.  [none]",
+)
+@click.option(
     "--strict-responses/--no-strict-responses",
     default=None,
     help="Whether an answer that does not fit its response schema becomes a 500.  [no]",
