@@ -150,6 +150,7 @@ ASYNC_OFF = {
 }
 ASYNC_OFF_IN_TESTS = {
     "ASYNC100": "what waits in it is hidden in a fixture or a lifespan's yield",
+    "ASYNC102": "a handler's finally that awaits is what is tested",
     "ASYNC103": "handlers that swallow what they must not are what is tested",
     "ASYNC104": "as above",
     "ASYNC111": "a task that outlives the runtime's scope is what is tested",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import unquote
 
 from motia_trio.errors import LoadFailed, Problem
-from motia_trio.loader import FOLDERS, load_middleware, load_steps, load_streams
+from motia_trio.loader import FOLDERS, find_misnamed, load_middleware, load_steps, load_streams
 from motia_trio.settings import Settings
 from motia_trio.steps import (
     HttpTrigger,
@@ -110,6 +110,12 @@ class App:
             raise LoadFailed([*problems, *wrong, *failed.problems]) from None
         if problems or wrong:
             raise LoadFailed([*problems, *wrong])
+        root = Path(path).absolute()
+        app.warnings += tuple(
+            f"{each.relative_to(root).as_posix()}: has a config and a handler, and is not loaded: "
+            f"its name does not end in _step.py"
+            for each in find_misnamed(root, folders)
+        )
         return app
 
 

@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import importlib.util
 import os
+import re
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FOLDERS",
+    "find_misnamed",
     "find_step_files",
     "find_stream_files",
     "load_middleware",
@@ -43,6 +45,9 @@ T = TypeVar("T")
 FOLDERS = ("src", "steps")
 ENDINGS = ("_step.py", ".step.py", "-step.py")
 STREAM_ENDINGS = ("_stream.py", ".stream.py", "-stream.py")
+# what a step file has at its outermost level
+_CONFIG = re.compile(r"^config\s*(:[^=]*)?=", re.MULTILINE)
+_HANDLER = re.compile(r"^((async\s+)?def\s+handler\b|handler\s*=)", re.MULTILINE)
 PASSED_OVER = frozenset({"node_modules", "venv", "python_modules", "__pycache__"})
 
 
@@ -156,6 +161,18 @@ def find_step_files(root: Path, folders: Sequence[str] = FOLDERS) -> Iterator[Pa
 def find_stream_files(root: Path, folders: Sequence[str] = FOLDERS) -> Iterator[Path]:
     """Give the stream files below the folders, at any depth, in the order of their names."""
     return _find(root, folders, STREAM_ENDINGS)
+
+
+def find_misnamed(root: Path, folders: Sequence[str] = FOLDERS) -> Iterator[Path]:
+    """Give the files below the folders that look like steps inside, and are not named so."""
+    for path in _find(root, folders, (".py",)):
+        if not path.name.endswith((*ENDINGS, *STREAM_ENDINGS, ".test.py")):
+            try:
+                text = path.read_text("utf-8")
+            except (OSError, UnicodeDecodeError):
+                continue
+            if _CONFIG.search(text) and _HANDLER.search(text):
+                yield path
 
 
 def _find(root: Path, folders: Sequence[str], endings: tuple[str, ...]) -> Iterator[Path]:

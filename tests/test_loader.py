@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from motia_trio.app import App
 from motia_trio.errors import LoadFailed
 from motia_trio.loader import find_step_files, load_steps
 
@@ -290,3 +291,20 @@ def test_a_loop_of_links_ends(root: Path) -> None:
     write(root, "src/a_step.py", GOOD.format(name="A"))
     (root / "src" / "again").symlink_to(root / "src")
     assert [step.name for step in load_steps(root)] == ["A"]
+
+
+def test_a_file_that_is_a_step_inside_and_not_by_its_name_is_warned_of(tmp_path: Path) -> None:
+    files = {
+        "steps/a_step.py": 'config = {"name": "A", "type": "noop"}\n',
+        "steps/deep/shipping.py": "config: dict = {}\nasync def handler(input, ctx):\n    pass\n",
+        "steps/helpers.py": "config = {}\n\nclass A:\n    def handler(self): ...\n",
+        "steps/test_a.py": "config = {}\ndef handler(): ...\n",
+        "steps/a.step.test.py": "config = {}\ndef handler(): ...\n",
+        "steps/odd.py": "\xff",
+    }
+    for name, text in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "latin-1")
+    (told,) = App.from_directory(tmp_path).warnings
+    assert told.startswith("steps/deep/shipping.py: has a config and a handler, and is not loaded")
