@@ -302,8 +302,8 @@ class _Exchange:
         """Check the request, and have the handler answer it."""
         plan, ctx, invoker, hand = self._plan, self._ctx, self._invoker, self._hand
         trigger: Any = plan.trigger
+        what = "Invalid query parameters"
         try:
-            what = "Invalid query parameters"
             if trigger.query_params is not None or trigger.body_schema is not None:
                 # what is checked is put into a copy: a middleware may come with the request again
                 request = Request(dict(request), request.raw_body, request.request_body)

@@ -164,7 +164,7 @@ def test_two_streams_of_one_name_are_refused_with_both_places() -> None:
     with pytest.raises(LoadFailed, match=r"streams\[1\].*'chat' is taken by App\(streams\[0\]\)"):
         App(streams=[{"name": "chat"}, {"name": "chat"}])
     with pytest.raises(TypeError, match="takes a list of streams"):
-        App(streams={"name": "chat"})  # type: ignore[arg-type]
+        App(streams={"name": "chat"})  # type: ignore[dict-item]
 
 
 def test_what_has_no_effect_yet_or_is_unknown_is_warned_of() -> None:

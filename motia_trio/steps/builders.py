@@ -54,7 +54,7 @@ def http(
     body_schema: Any = None,
     response_schema: Mapping[Any, Any] | None = None,
     query_params: Any = None,
-    middleware: Sequence[Callable[..., Any]] | None = None,
+    middleware: Sequence[Callable[..., Any]] | Callable[..., Any] | None = None,
     condition: Callable[..., Any] | None = None,
     cancel_on_disconnect: bool | None = None,
     config: Mapping[str, Any] | None = None,

@@ -124,7 +124,7 @@ async def test_each_commit_is_synced_unless_the_setting_says_otherwise(
     tmp_path: Path, synchronous: str, level: int
 ) -> None:
     """PRAGMA synchronous, of the connection that writes. Full is the default."""
-    options = {} if synchronous == "full" else {"synchronous": synchronous}
+    options: dict[str, Any] = {} if synchronous == "full" else {"synchronous": synchronous}
     app = App([work], root=tmp_path, store="sqlite:///store.db", **options)
     async with open_runtime(app, observers=()) as rt:
         store = rt.store

@@ -19,7 +19,6 @@ from motia_trio.steps.schemas.schema import Schema, SchemaInvalid
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pydantic_core import CoreSchema
 
 __all__ = ["TypeSchema"]
 
@@ -38,9 +37,13 @@ class TypeSchema(Schema):
         self._adapter = _adapt(given)
         self._validator = self._adapter.validator
 
-    @cached_property
+    @property
     def json_schema(self) -> Mapping[str, Any]:
         """What pydantic says of it. A part that has no JSON Schema is ``{}``: anything."""
+        return self._json_schema
+
+    @cached_property
+    def _json_schema(self) -> Mapping[str, Any]:
         return self._adapter.json_schema(schema_generator=_Lenient)
 
     def __eq__(self, other: object) -> bool:
@@ -141,7 +144,7 @@ class _Lenient(GenerateJsonSchema):
 
     def handle_invalid_for_json_schema(
         self,
-        schema: CoreSchema,  # noqa: ARG002 - the signature is pydantic's
+        schema: Any,  # noqa: ARG002 - the signature is pydantic's
         error_info: str,  # noqa: ARG002 - as above
     ) -> dict[str, Any]:
         return {}
