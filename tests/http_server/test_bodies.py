@@ -242,7 +242,7 @@ async def test_other_multiparts_are_bytes() -> None:
 
 
 def members(*parts: bytes) -> bytes:
-    return b"".join(map(gzip.compress, parts))
+    return b"".join(gzip.compress(part, mtime=0) for part in parts)
 
 
 def raw_deflate(data: bytes) -> bytes:
