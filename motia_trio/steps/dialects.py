@@ -6,14 +6,11 @@ that motia-contract §4 and §5 keep for the first dialect.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
-
-from pydantic import BaseModel, ValidationError
+from typing import TYPE_CHECKING, Any, Literal
 
 from motia_trio.errors import LoadFailed, Problem
 from motia_trio.policies import RetryPolicy
-from motia_trio.steps.explaining import explain, unknown_keys
+from motia_trio.steps.explaining import read_config, unknown_keys
 from motia_trio.steps.handlers import Handler, inspect_handler, inspect_middleware
 from motia_trio.steps.model import (
     CronTrigger,
@@ -41,6 +38,9 @@ from motia_trio.steps.raw import (
 )
 from motia_trio.steps.schedules import ScheduleInvalid, parse_schedule
 from motia_trio.steps.trigger_schemas import TriggerSchemas
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
 
 __all__ = ["parse_step"]
 
@@ -70,14 +70,7 @@ def parse_step(
     Raises:
         LoadFailed: with every problem of this config, not the first alone.
     """
-    if not isinstance(config, (Mapping, BaseModel)):
-        raise LoadFailed(
-            [Problem(source, f"config must be a dict, not a {type(config).__qualname__}")]
-        )
-    try:
-        raw = RawStep.model_validate(config)
-    except ValidationError as error:
-        raise LoadFailed(list(explain(error, source))) from None
+    raw = read_config(RawStep, config, source)
 
     problems: list[Problem] = []
     bound: Handler | None = None

@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TypeVar
 
-from motia_trio.errors import Problem, nearest
+from pydantic import BaseModel, ValidationError
+
+from motia_trio.errors import LoadFailed, Problem, nearest
 from motia_trio.steps.raw import Raw, RawHandlerLimits, RawQueueLimits
 
-if TYPE_CHECKING:
-    from pydantic import ValidationError
+__all__ = ["read_config", "unknown_keys"]
 
-__all__ = ["explain", "unknown_keys"]
+R = TypeVar("R", bound=Raw)
+
+
+def read_config(kind: type[R], config: object, source: str, what: str = "step") -> R:
+    """Read a config as people write it. ``what`` it is of.
+
+    Raises:
+        LoadFailed: with every problem of its form.
+    """
+    if not isinstance(config, (Mapping, BaseModel)):
+        raise LoadFailed(
+            [Problem(source, f"config must be a dict, not a {type(config).__qualname__}")]
+        )
+    try:
+        return kind.model_validate(config)
+    except ValidationError as error:
+        raise LoadFailed(list(_explain(error, source, what))) from None
 
 
 def unknown_keys(raw: Raw, path: str = "") -> Iterator[str]:
@@ -41,7 +58,7 @@ def _home_of(key: str) -> str:
 _TAGS = frozenset({"http", "queue", "cron", "state", "stream"})
 
 
-def explain(error: ValidationError, source: str, what: str = "step") -> Iterator[Problem]:
+def _explain(error: ValidationError, source: str, what: str) -> Iterator[Problem]:
     """Give pydantic's errors as ours. ``what`` the config is of."""
     for item in error.errors(include_url=False):
         path = ""

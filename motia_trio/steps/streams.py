@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable  # noqa: TC003 - pydantic reads it
 from typing import Annotated, Any
 
 from attrs import evolve, frozen
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import Field
 
 from motia_trio.data import alias
 from motia_trio.errors import LoadFailed, Problem
-from motia_trio.steps.explaining import explain, unknown_keys
+from motia_trio.steps.explaining import read_config, unknown_keys
 from motia_trio.steps.raw import Name, Raw
 from motia_trio.steps.schemas import Schema, SchemaInvalid, compile_schema
 
@@ -50,14 +50,7 @@ def parse_stream(config: object, *, source: str) -> StreamDeclaration:
     Raises:
         LoadFailed: with every problem of this config, not the first alone.
     """
-    if not isinstance(config, (Mapping, BaseModel)):
-        raise LoadFailed(
-            [Problem(source, f"config must be a dict, not a {type(config).__qualname__}")]
-        )
-    try:
-        raw = RawStreamFile.model_validate(config)
-    except ValidationError as error:
-        raise LoadFailed(list(explain(error, source, "stream"))) from None
+    raw = read_config(RawStreamFile, config, source, "stream")
     if raw.name.startswith("("):
         raise LoadFailed([Problem(source, f"name: {raw.name!r}: such names are the runtime's own")])
     schema = None
