@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         StoreLocked,
         StoreTooNew,
         TimedOut,
+        UnknownStream,
         ValueTooLarge,
     )
     from motia_trio.events import Observer
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
         stream,
     )
     from motia_trio.store import UpdateInvalid
+    from motia_trio.stream_object import Stream
     from motia_trio.streamed import MotiaHttpArgs
     from motia_trio.tree import ActorNode, Tree
 
@@ -100,8 +102,10 @@ __all__ = [
     "StoreDamaged",
     "StoreLocked",
     "StoreTooNew",
+    "Stream",
     "TimedOut",
     "Tree",
+    "UnknownStream",
     "UpdateInvalid",
     "UploadedFile",
     "ValueTooLarge",
@@ -125,7 +129,7 @@ _HOMES = {
         "AskInvalid Closed DoesNotFit HandlerFailed HandlerIgnoredCancel LoadFailed "
         "MalformedJson MessageTooLarge Misfit MotiaTrioError MountFailed NotEncodable "
         "Overloaded Problem SettingInvalid StepCrashed StepQuarantined StoreBroken "
-        "StoreDamaged StoreLocked StoreTooNew TimedOut ValueTooLarge"
+        "StoreDamaged StoreLocked StoreTooNew TimedOut UnknownStream ValueTooLarge"
     ),
     "events": "Observer",
     "http_server": "UploadedFile asgi_app",
@@ -139,6 +143,7 @@ _HOMES = {
         "ApiResponse MultiTriggerStepBuilder StepDefinition cron http multi_trigger_step queue "
         "state step stream"
     ),
+    "stream_object": "Stream",
     "streamed": "MotiaHttpArgs",
     "tree": "ActorNode Tree",
 }

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
+from attrs import evolve
 
 from motia_trio.errors import AskInvalid, Closed, ValueTooLarge
-from motia_trio.store import KEY_LIFETIME, Put, Remove, Seen, Work
+from motia_trio.store import KEY_LIFETIME, Put, Remove, Seen, Update, Work
 from motia_trio.store.planning import plan_writes
 
 if TYPE_CHECKING:
@@ -40,6 +41,14 @@ class Access(Protocol):
 
     async def write(self, write: Write) -> Sequence[Change]:
         """Change items, and tell what that did."""
+        ...
+
+    async def send(self, stream: str, group: str, key: str | None, event: bytes) -> None:
+        """Tell of an event those who follow a group of a stream, or an item of it."""
+        ...
+
+    def presence(self, stream: str, group: str) -> int:
+        """Give how many connections follow a group of a stream now."""
         ...
 
     def read(self, place: Place) -> Item | None:
@@ -85,6 +94,26 @@ class Direct:
         _tell(shared, (write,), committed.changes)
         return committed.changes
 
+    async def send(self, stream: str, group: str, key: str | None, event: bytes) -> None:
+        """Tell of an event: the steps first, as what they get is kept, and then the clients."""
+        shared = self._shared
+        now = shared.clock.now()
+        bundles = shared.router.tell_of(stream, group, key, event, self._origin, now)
+        if bundles:
+            shared.activity.enter()
+            try:
+                await shared.store.commit(Work(messages=bundles), now)
+            finally:
+                shared.activity.leave()
+            shared.router.tell_feeder(bundles, now)
+        else:
+            await trio.lowlevel.checkpoint()  # as any write is: else a loop of them never ends
+        shared.hub.send(stream, group, key, event)
+
+    def presence(self, stream: str, group: str) -> int:
+        """Give how many connections follow a group of a stream now."""
+        return self._shared.hub.presence(stream, group)
+
     def read(self, place: Place) -> Item | None:
         """Give the item at a place."""
         shared = self._shared
@@ -107,7 +136,8 @@ class Transaction:
     """
 
     __slots__ = (
-        "_bundles", "_new", "_origin", "_over", "_seen", "_shared", "_size", "_step", "_writes",
+        "_bundles", "_events", "_new", "_origin", "_over", "_seen", "_shared", "_size", "_step",
+        "_writes",
     )  # fmt: skip
 
     def __init__(self, shared: Shared, origin: Origin, step: Step) -> None:
@@ -116,6 +146,7 @@ class Transaction:
         self._step = step
         self._bundles: list[Bundle] = []
         self._writes: list[Write] = []
+        self._events: list[tuple[str, str, str | None, bytes]] = []
         self._new: dict[Place, Item | None] = {}
         self._seen: dict[tuple[str, str | None, str | None], Mark] = {}
         self._size = 0
@@ -144,15 +175,34 @@ class Transaction:
         """Change items, and tell what that will do."""
         await trio.lowlevel.checkpoint()
         self._check_open()
+        keep = None
+        if isinstance(write, (Put, Update)):
+            # which items are the oldest is told at the commit: others make some meanwhile
+            keep, write = write.keep, evolve(write, keep=None)
         planned = plan_writes((write,), _Raw(self), self._shared.clock.now(), lambda: 0)
         self._grow(sum(len(item.value) for item in planned.items.values() if item))
         self._new.update(planned.items)
         # what the handler was told is what is kept, whatever time it is by then
         for place, item in planned.items.items():
             self._writes.append(
-                Remove(place) if item is None else Put(place, item.value, item.expires_at)
+                Remove(place)
+                if item is None
+                else Put(place, item.value, item.expires_at, keep=keep)
             )
         return planned.changes
+
+    async def send(self, stream: str, group: str, key: str | None, event: bytes) -> None:
+        """Note an event, of which is told when everything is kept."""
+        await trio.lowlevel.checkpoint()
+        self._check_open()
+        self._grow(len(event))
+        router, now = self._shared.router, self._shared.clock.now()
+        self._bundles += router.tell_of(stream, group, key, event, self._origin, now)
+        self._events.append((stream, group, key, event))
+
+    def presence(self, stream: str, group: str) -> int:
+        """Give how many connections follow a group of a stream now."""
+        return self._shared.hub.presence(stream, group)
 
     def close(self) -> None:
         """The handler has ended: what is asked for from here on would be kept by nobody."""
@@ -188,6 +238,8 @@ class Transaction:
         if any(message.key is not None for message, _ in self._bundles):
             shared.sweeper.expect(now + KEY_LIFETIME)
         _tell(shared, self._writes, committed.changes)
+        for event in self._events:
+            shared.hub.send(*event)
 
     # reads
 
@@ -250,5 +302,5 @@ def _tell(shared: Shared, writes: Sequence[Write], changes: Sequence[Change]) ->
     """Tell whom it concerns that writes are kept."""
     shared.router.tell_changes(changes)
     for write in writes:
-        if isinstance(write, Put) and write.expires_at is not None:
+        if isinstance(write, (Put, Update)) and write.expires_at is not None:
             shared.sweeper.expect(write.expires_at)

@@ -10,7 +10,7 @@ import trio
 
 from motia_trio.actors import Crew, Mailbox
 from motia_trio.attempts import Attempts
-from motia_trio.context import Context
+from motia_trio.context import RUNNING, Context
 from motia_trio.entries import STORED, Ask, Entry, Tick, lanes_of
 from motia_trio.errors import Abandoned, MotiaTrioError, Overloaded, TimedOut
 from motia_trio.events import Refused
@@ -280,6 +280,7 @@ class StepActor:
             yield
             return
         ctx = Context(self._shared, self.step, trace_id=new_trace_id())
+        RUNNING.set(ctx)  # for what it starts; a handler's own is set for each
         scope = self.step.lifespan(ctx)
         if not hasattr(scope, "__aenter__"):
             raise TypeError(

@@ -7,8 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import unquote
 
-from motia_trio.errors import LoadFailed, Problem
-from motia_trio.loader import FOLDERS, find_misnamed, load_middleware, load_steps, load_streams
+from motia_trio.errors import LoadFailed, Problem, nearest
+from motia_trio.loader import (
+    FOLDERS,
+    find_misnamed,
+    load_authenticate,
+    load_middleware,
+    load_steps,
+    load_streams,
+)
 from motia_trio.settings import Settings
 from motia_trio.steps import (
     HttpTrigger,
@@ -16,8 +23,10 @@ from motia_trio.steps import (
     Step,
     StepDefinition,
     StreamDeclaration,
+    StreamTrigger,
     parse_stream,
 )
+from motia_trio.stream_object import Stream, streams_beside
 
 if TYPE_CHECKING:
     import os
@@ -36,8 +45,8 @@ class App:
     ``steps`` are what :func:`motia_trio.step` makes. Settings are keywords: ``store``,
     ``mailbox``, ``body_limit``, ``message_limit``, ``shutdown_timeout``, ``raise_quarantine``…
     ``mount`` has ASGI applications by the paths below which they answer: ``{"/admin": quart_app}``.
-    ``streams`` declares streams, as configs: ``{"name": "chat", "schema": Message}``. Items of one
-    with a schema have to fit it.
+    ``streams`` declares streams, as configs: ``{"name": "chat", "schema": Message}``. So does a
+    :class:`motia_trio.Stream` beside the handler of a step.
 
     Raises:
         LoadFailed: names or routes that are taken, what cannot be given, routes below a mount.
@@ -50,7 +59,7 @@ class App:
         *,
         root: str | os.PathLike[str] | None = None,
         mount: Mapping[str, Callable[..., Any]] | None = None,
-        streams: Iterable[StreamDeclaration | Mapping[str, Any]] = (),
+        streams: Iterable[StreamDeclaration | Stream | Mapping[str, Any]] = (),
         **settings: Any,
     ) -> None:
         self.root = str(Path(root if root is not None else ".").absolute())
@@ -58,7 +67,12 @@ class App:
         if isinstance(steps, (Step, StepDefinition)):
             raise TypeError("App(steps=…) takes a list of steps: App([the_step])")
         self.steps = tuple(_model(item) for item in steps)
-        declared, wrong = _declared(streams)
+        beside = [
+            each
+            for step in self.steps
+            for each in (*step.streams, *streams_beside(step, self.root))
+        ]
+        declared, wrong = _declared(streams, beside, self.root)
         #: the streams that were declared, by name
         self.streams = {stream.name: stream for stream in declared}
         mounts = dict(mount or {})
@@ -68,10 +82,11 @@ class App:
             *_unmet(self.steps),
             *_mount_problems(self.steps, mounts),
         ]
-        try:
-            self.middleware_of(self.settings)
-        except LoadFailed as failed:
-            problems += failed.problems
+        for load in (self.middleware_of, self.authenticate_of):
+            try:
+                load(self.settings)
+            except LoadFailed as failed:
+                problems += failed.problems
         if problems:
             raise LoadFailed(problems)
         #: what is mounted, by its path: without a slash at the end, so that of the root is empty
@@ -87,6 +102,15 @@ class App:
             LoadFailed: with everything that is wrong with it.
         """
         return load_middleware(settings.middleware)
+
+    @staticmethod
+    def authenticate_of(settings: Settings) -> Handler | None:
+        """Give what tells who a client of the streams is, if the settings have it.
+
+        Raises:
+            LoadFailed: with what is wrong with it.
+        """
+        return load_authenticate(settings.authenticate)
 
     @classmethod
     def from_directory(
@@ -143,24 +167,40 @@ def _model(item: Step | StepDefinition) -> Step:
 
 
 def _declared(
-    streams: Iterable[StreamDeclaration | Mapping[str, Any]],
+    streams: Iterable[StreamDeclaration | Stream | Mapping[str, Any]],
+    beside: Sequence[StreamDeclaration],
+    root: str,
 ) -> tuple[list[StreamDeclaration], list[Problem]]:
-    """The streams that are declared, and what is wrong with them."""
-    if isinstance(streams, Mapping):
+    """The streams that are declared, on purpose and beside handlers, and what is wrong with them.
+
+    An object that has no more than a name says which stream is meant, and takes none.
+    """
+    if isinstance(streams, (Mapping, Stream)):
         raise TypeError("App(streams=…) takes a list of streams: App(steps, streams=[{…}])")
-    found: dict[str, StreamDeclaration] = {}
+    given: list[StreamDeclaration] = []
     wrong: list[Problem] = []
-    for index, given in enumerate(streams):
+    for index, each in enumerate(streams):
         try:
-            stream = given
-            if not isinstance(stream, StreamDeclaration):
-                stream = parse_stream(stream, source=f"App(streams[{index}])")
+            if isinstance(each, StreamDeclaration):
+                given.append(each)
+            elif isinstance(each, Stream):
+                given.append(each.declared_below(root))
+            else:
+                given.append(parse_stream(each, source=f"App(streams[{index}])"))
         except LoadFailed as failed:
             wrong += failed.problems
+    found: dict[str, StreamDeclaration] = {}
+    for stream in sorted((*given, *beside), key=lambda each: each.is_object):
+        other = found.setdefault(stream.name, stream)
+        if other is stream or (stream.is_object and stream.source == other.source):
             continue
-        if (other := found.setdefault(stream.name, stream)) is not stream:
-            what = f"stream name {stream.name!r} is taken by {other.source}; names are unique"
-            wrong.append(Problem(stream.source, what))
+        if stream.is_object and stream.is_name_only:
+            continue
+        if other.is_object and other.is_name_only:
+            found[stream.name] = stream
+            continue
+        what = f"stream name {stream.name!r} is taken by {other.source}; names are unique"
+        wrong.append(Problem(stream.source, what))
     return list(found.values()), wrong
 
 
@@ -248,10 +288,19 @@ def _warnings(steps: Sequence[Step], streams: Sequence[StreamDeclaration]) -> It
     for stream in streams:
         for warning in stream.warnings:
             yield f"{stream.source}: {warning}"
+    names = {stream.name for stream in streams}
     heard = {t.topic for step in steps for t in step.triggers if isinstance(t, QueueTrigger)}
     for step in steps:
         for warning in step.warnings:
             yield f"{step.source}: {warning}"
+        for trigger in step.triggers:
+            if isinstance(trigger, StreamTrigger) and trigger.stream_name not in names:
+                close = nearest(trigger.stream_name, names)
+                yield (
+                    f"{step.source}: follows stream {trigger.stream_name!r}, which is not declared"
+                    + (f" (did you mean {close!r}?)" if close else "")
+                    + ": it will never run for it"
+                )
         for topic in step.topics:
             if topic not in heard:
                 yield (

@@ -12,7 +12,7 @@ from attrs import evolve
 
 from motia_trio.access import Direct, Transaction
 from motia_trio.answering import Answerer, Stream
-from motia_trio.context import Context, TriggerInfo
+from motia_trio.context import RUNNING, Context, TriggerInfo
 from motia_trio.entries import Ask, Entry, Running, Tick
 from motia_trio.errors import (
     Closed,
@@ -246,6 +246,7 @@ class Attempts:
                 hand.cancel()
         error: BaseException | None = None
         result: Any = None
+        token = RUNNING.set(ctx)
         try:
             if alone:
                 hand.arm()
@@ -261,6 +262,7 @@ class Attempts:
                     await ctx.finish()  # noqa: ASYNC102 - bounded and cancelled as the handler is
         except BaseException as raised:  # noqa: BLE001, ASYNC103 - judged below, by its leaves
             error = raised
+        RUNNING.reset(token)
         late = hand.unbind()
         if isinstance(entry, Ask):
             entry.hand = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from contextvars import ContextVar
 from inspect import isawaitable
 from math import inf
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -31,13 +32,15 @@ if TYPE_CHECKING:
     from motia_trio.shared import Shared
     from motia_trio.steps import Step, Trigger
 
-__all__ = ["Call", "Context", "Guards", "Logger", "TriggerInfo"]
+__all__ = ["RUNNING", "Call", "Context", "Guards", "Logger", "TriggerInfo"]
 
 T = TypeVar("T")
 
 # what the kinds of triggers are also called
 _OTHER_NAMES = {"http": "api", "queue": "event"}
 _KINDS = {other: kind for kind, other in _OTHER_NAMES.items()}
+#: the invocation that is running, in its task, its threads, and the tasks that it starts
+RUNNING: ContextVar[Context] = ContextVar("motia_trio.RUNNING")
 # calls that are remembered, so that what nobody awaited is done in the end
 _KEPT_CALLS = 64
 
@@ -248,9 +251,9 @@ class Context:
     @property
     def streams(self) -> Streams:
         """The streams: ``ctx.streams.chat``, or ``ctx.streams["chat"]``."""
-        schema_of = self._shared.schema_of
         return Streams(
-            lambda name: Stream(name, self._access, self, schema=schema_of(name), **self._manner())
+            self._shared.streams,
+            lambda declared: Stream.of(declared, self._access, self, **self._manner()),
         )
 
     def _manner(self) -> dict[str, Any]:

@@ -33,9 +33,14 @@ __all__ = [
     "StoreLocked",
     "StoreTooNew",
     "TimedOut",
+    "UnknownStream",
     "ValueTooLarge",
     "nearest",
 ]
+
+
+# names of streams that one error lists
+_STREAMS_TOLD = 20
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
@@ -133,6 +138,28 @@ class MessageTooLarge(MotiaTrioError):
 
 class ValueTooLarge(MotiaTrioError):
     """A value of state or of a stream is larger than ``message_limit``."""
+
+
+class UnknownStream(MotiaTrioError, AttributeError, LookupError):
+    """A ``stream`` was asked for that is not declared. ``declared``: the names of those that are.
+
+    An AttributeError, too, so that ``hasattr(ctx.streams, "chat")`` says whether there is one.
+    """
+
+    def __init__(self, stream: str, declared: Iterable[str]) -> None:
+        self.stream = stream
+        self.declared = tuple(declared)
+        close = nearest(stream, self.declared)
+        told = ", ".join(map(repr, self.declared[:_STREAMS_TOLD]))
+        if (more := len(self.declared) - _STREAMS_TOLD) > 0:
+            told += f" and {more} more"
+        name = f"{stream!r:.80}"
+        super().__init__(
+            f"no stream {name} is declared"
+            + (f"; did you mean {close!r}?" if close else ";")
+            + f" declared: {told or 'none'}. A file *_stream.py with config = {{'name': {name}}} "
+            f"declares it, or App(streams=[{{'name': {name}}}]), or Stream({name}) in a step file"
+        )
 
 
 class Conflict(MotiaTrioError):

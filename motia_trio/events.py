@@ -39,6 +39,10 @@ __all__ = [
     "StepSkipped",
     "StoreFailed",
     "StoreRecovered",
+    "StreamClientClosed",
+    "StreamClientRefused",
+    "StreamConnectionFailed",
+    "StreamHookFailed",
     "TickFailed",
     "TickSkipped",
     "TopicUnheard",
@@ -330,6 +334,62 @@ class TransactionRepeated:
     times: int
 
 
+@frozen
+class StreamClientRefused:
+    """A client of the streams was turned away before the upgrade, with ``status``.
+
+    ``reason`` is one of few sentences, whatever the client has chosen; that is in ``detail``.
+    """
+
+    address: str
+    reason: str
+    status: int
+    detail: str = ""
+
+
+@frozen
+class StreamClientClosed:
+    """A connection of the streams ended, with a close code and its reason.
+
+    ``waiting`` counts the messages that were not sent to it any more.
+    """
+
+    address: str
+    code: int
+    reason: str
+    waiting: int = 0
+
+    @property
+    def lagged(self) -> bool:
+        """Whether it was closed because it could not be told as fast as there was news."""
+        return self.code == 4008
+
+
+@frozen
+class StreamHookFailed:
+    """What decides who may listen raised, ran out of time, or gave what is no decision.
+
+    ``hook`` is ``authenticate``, then ``stream`` is None; or ``canAccess``, ``onJoin``,
+    ``onLeave``. Of all but the last the client was refused.
+    """
+
+    stream: str | None
+    hook: str
+    error: str
+    where: str
+    traceback: str
+    trace_id: str
+
+
+@frozen
+class StreamConnectionFailed:
+    """A connection of the streams ended by an error of ours. No other is touched by it."""
+
+    address: str
+    error: str
+    traceback: str
+
+
 Event: TypeAlias = (
     AppWarned
     | StepLogged
@@ -356,6 +416,10 @@ Event: TypeAlias = (
     | StoreFailed
     | StoreRecovered
     | TransactionRepeated
+    | StreamClientRefused
+    | StreamClientClosed
+    | StreamHookFailed
+    | StreamConnectionFailed
 )
 
 

@@ -13,14 +13,15 @@ from attrs import evolve
 
 from motia_trio import codec
 from motia_trio.data import Nothing, alias
-from motia_trio.errors import DoesNotFit, ValueTooLarge
+from motia_trio.errors import DoesNotFit, UnknownStream, ValueTooLarge
 from motia_trio.store import Clear, Place, Put, Remove, Update, check_name, parse_ops
+from motia_trio.stream_events import channel_of, event_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Generator, Sequence
+    from collections.abc import Callable, Coroutine, Generator, Iterator, Mapping, Sequence
 
     from motia_trio.access import Access
-    from motia_trio.steps import Schema
+    from motia_trio.steps import Schema, StreamDeclaration
     from motia_trio.store import Change, Item, Write
 
 __all__ = ["Caller", "Collection", "Ready", "State", "Stream", "Streams", "ToAwait", "Unwrapping"]
@@ -99,7 +100,8 @@ class Collection:
     """
 
     __slots__ = (
-        "_access", "_caller", "_first_dialect", "_limit", "_now", "_schema", "_space",
+        "_access", "_caller", "_first_dialect", "_keep", "_limit", "_now", "_schema", "_space",
+        "_ttl",
     )  # fmt: skip
 
     def __init__(
@@ -112,6 +114,8 @@ class Collection:
         limit: int,
         first_dialect: bool = False,
         schema: Schema | None = None,
+        ttl: float | None = None,
+        keep: int | None = None,
     ) -> None:
         self._space = space
         self._access = access
@@ -120,6 +124,8 @@ class Collection:
         self._limit = limit
         self._first_dialect = first_dialect
         self._schema = schema
+        self._ttl = ttl
+        self._keep = keep
 
     def __getattr__(self, name: str) -> Any:
         other = alias(name)
@@ -196,6 +202,9 @@ class Collection:
     def set(self, group: str, key: str, value: Any, ttl: float | None = None) -> Any:
         """Keep a value, for ``ttl`` seconds if given. Gives ``{"new_value", "old_value"}``.
 
+        In a stream that has a ``ttl`` of its own, that holds where none is given. Where a stream's
+        group has ``max_items`` already, a new item makes the oldest go, in the same step.
+
         Raises:
             NotEncodable: the value has no JSON form; the error names the path.
             ValueTooLarge: it is over ``message_limit``.
@@ -209,8 +218,8 @@ class Collection:
                 f"{self._limit}; raise message_limit, or keep the value in parts"
             )
         self._check(raw)
-        expires_at = None if ttl is None else self._now() + _seconds(ttl)
-        return self._do(Put(place, raw, expires_at), self._both)
+        expires_at = self._expiry(self._ttl if ttl is None else _seconds(ttl))
+        return self._do(Put(place, raw, expires_at, keep=self._keep), self._both)
 
     def delete(self, group: str, key: str) -> Any:
         """Remove a key, and give the value it had (None: there was none)."""
@@ -230,11 +239,22 @@ class Collection:
         # as JSON has it: what has no such form is told here, and what is changed later is not kept
         parsed = [evolve(op, value=codec.decode(codec.encode(op.value))) for op in parse_ops(ops)]
         check = None if self._schema is None else self._check
-        return self._do(Update(self._place(group, key), parsed, self._limit, check), self._both)
+        write = Update(
+            self._place(group, key),
+            parsed,
+            self._limit,
+            check,
+            keep=self._keep,
+            expires_at=self._expiry(self._ttl),
+        )
+        return self._do(write, self._both)
 
     def clear(self, group: str) -> Any:
         """Remove every key of a group, and give how many there were."""
         return self._do(Clear(self._space, check_name("group", group)), len)
+
+    def _expiry(self, ttl: float | None) -> float | None:
+        return None if ttl is None else self._now() + ttl
 
     def _check(self, raw: bytes) -> None:
         """Refuse an item that does not fit the schema."""
@@ -252,7 +272,7 @@ class Collection:
     def _do(self, write: Write, tell: Callable[[Sequence[Change]], Any]) -> Any:
         async def keep() -> Any:
             changes = await self._access.write(write)
-            return tell([change for change in changes if not change.expired])
+            return tell([change for change in changes if _is_of(change, write)])
 
         return self._caller.do(keep)
 
@@ -272,17 +292,66 @@ class State(Collection):
 
 
 class Stream(Collection):
-    """The items of one stream. Its groups and items are durable as state is."""
+    """The items of one stream, and those who follow them. Items are durable as state is."""
 
     __slots__ = ()
 
+    @classmethod
+    def of(
+        cls, declared: StreamDeclaration, access: Access, caller: Caller, **manner: Any
+    ) -> Stream:
+        """Make it of its declaration; ``manner`` are the other keywords of a collection."""
+        return cls(
+            declared.name,
+            access,
+            caller,
+            schema=declared.schema,
+            ttl=declared.ttl,
+            keep=declared.max_items,
+            **manner,
+        )
+
+    def send(self, channel: str | Mapping[str, Any], event: Mapping[str, Any]) -> Any:
+        """Tell those who follow a group, or one item of it, of an event. It is not kept.
+
+        ``channel`` is the group, or ``{"groupId": …, "id"?: …}``; ``event`` is ``{"type": …,
+        "data": …}``. Steps with a stream trigger that fits get it, too, durably. In a transactional
+        step it is sent when all is kept.
+
+        Raises:
+            TypeError, ValueError: a form or a name that does not fit.
+            NotEncodable: the data has no JSON form; the error names the path.
+            ValueTooLarge: the event is over ``message_limit``.
+            StoreBroken: the messages for the steps could not be kept; nothing was sent.
+        """
+        group, key = channel_of(channel)
+        raw = event_json(event, self._limit)
+
+        async def send() -> None:
+            await self._access.send(self._space, group, key, raw)
+
+        return self._caller.do(send)
+
+    def presence(self, group: str) -> Any:
+        """Give the number of connections that follow a group, or an item of it. Does not wait."""
+        return self._look(self._access.presence, self._space, check_name("group", group))
+
 
 class Streams:
-    """The streams: ``ctx.streams.chat`` or ``ctx.streams["chat"]``."""
+    """The streams that are declared: ``ctx.streams.chat`` or ``ctx.streams["chat"]``.
 
-    __slots__ = ("_make",)
+    ``in`` and iteration are over their names. Asking for another is an
+    :class:`~motia_trio.UnknownStream`.
+    """
 
-    def __init__(self, make: Callable[[str], Stream]) -> None:
+    __slots__ = ("_declared", "_make")
+
+    def __init__(
+        self,
+        declared: Mapping[str, StreamDeclaration],
+        make: Callable[[StreamDeclaration], Stream],
+    ) -> None:
+        self._declared = declared
         self._make = make
 
     def __getitem__(self, name: str) -> Stream:
@@ -290,12 +359,23 @@ class Streams:
             raise ValueError(
                 f"a stream's name does not begin with '(': {name!r:.80}; such are not for streams"
             )
-        return self._make(name)
+        if (declared := self._declared.get(name)) is None:
+            raise UnknownStream(name, self._declared)
+        return self._make(declared)
 
     def __getattr__(self, name: str) -> Stream:
         if name.startswith("_"):
             raise AttributeError(name)
         return self[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._declared
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._declared)
+
+    def __dir__(self) -> Iterator[str]:
+        return iter(self._declared)
 
 
 def _unwrapping(item: Item | None) -> Any:
@@ -303,6 +383,13 @@ def _unwrapping(item: Item | None) -> Any:
         return Nothing()
     value = codec.decode(item.value)
     return Unwrapping(value) if isinstance(value, dict) else value
+
+
+def _is_of(change: Change, write: Write) -> bool:
+    """Whether a change is what a write was for, and not of an older item that went with it."""
+    if change.expired:
+        return False
+    return isinstance(write, Clear) or change.place == write.place
 
 
 def _decoded(raw: bytes | None) -> Any:

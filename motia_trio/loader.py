@@ -12,16 +12,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from attrs import evolve
+
 from motia_trio.errors import LoadFailed, Problem
 from motia_trio.failures import tell_error
 from motia_trio.steps import (
     Step,
     StepDefinition,
     StreamDeclaration,
+    inspect_authenticate,
     inspect_middleware,
     parse_step,
     parse_stream,
 )
+from motia_trio.stream_object import streams_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -34,6 +38,7 @@ __all__ = [
     "find_misnamed",
     "find_step_files",
     "find_stream_files",
+    "load_authenticate",
     "load_middleware",
     "load_steps",
     "load_streams",
@@ -87,7 +92,17 @@ def load_streams(root: Path, folders: Sequence[str] = FOLDERS) -> list[StreamDec
         LoadFailed: some file does not load; with every problem of every file.
     """
     root = root.absolute()
-    return _each(find_stream_files(root, folders), _load_stream, root)
+    files = find_stream_files(root, folders)
+    streams: list[StreamDeclaration] = []
+
+    def load(path: Path, root: Path) -> None:
+        streams.extend(_load_streams(path, root))
+
+    try:
+        _each(files, load, root)
+    except LoadFailed as failed:
+        raise LoadFailed(failed.problems, streams) from None
+    return streams
 
 
 def _each(files: Iterable[Path], load: Callable[[Path, Path], T], root: Path) -> list[T]:
@@ -115,16 +130,33 @@ def load_middleware(given: Sequence[Any]) -> tuple[Handler, ...]:
     problems: list[Problem] = []
     for index, item in enumerate(given):
         try:
-            found.append(inspect_middleware(_named(item) if isinstance(item, str) else item))
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # noqa: BLE001, ASYNC103 - to import it runs its code
-            words = str(error) if isinstance(error, (TypeError, ValueError)) else None
-            told = words or tell_error(error).error
-            problems.append(Problem(f"middleware[{index}]", f"{item!r:.80}: {told}"))
+            found.append(_function(item, inspect_middleware, f"middleware[{index}]"))
+        except LoadFailed as failed:
+            problems += failed.problems
     if problems:
         raise LoadFailed(problems)
     return tuple(found)
+
+
+def load_authenticate(given: Any) -> Handler | None:
+    """Give what tells who a client of the streams is: a function or ``"module:function"``, or None.
+
+    Raises:
+        LoadFailed: with what is wrong with it.
+    """
+    return None if given is None else _function(given, inspect_authenticate, "authenticate")
+
+
+def _function(item: Any, inspect: Callable[[object], Handler], where: str) -> Handler:
+    """Give a function that the settings have, or name."""
+    try:
+        return inspect(_named(item) if isinstance(item, str) else item)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - to import it runs its code
+        words = str(error) if isinstance(error, (TypeError, ValueError)) else None
+        told = words or tell_error(error).error
+        raise LoadFailed([Problem(where, f"{item!r:.80}: {told}")]) from None
 
 
 def _named(name: str) -> object:
@@ -187,6 +219,11 @@ def _find(root: Path, folders: Sequence[str], endings: tuple[str, ...]) -> Itera
 def _load(path: Path, root: Path) -> Step:
     source = path.relative_to(root).as_posix()
     module = _import(path, source, root)
+    step = _step_of(module, source, root)
+    return evolve(step, streams=tuple(streams_in(vars(module), str(root))))
+
+
+def _step_of(module: ModuleType, source: str, root: Path) -> Step:
     values = vars(module).values()  # by their types: one may raise when asked for its class
     found: list[StepDefinition] = [v for v in values if issubclass(type(v), StepDefinition)]
     made = list({id(definition): definition for definition in found}.values())
@@ -213,14 +250,17 @@ def _load(path: Path, root: Path) -> Step:
         return parse_step(named["config"], handler, source=source, lifespan=lifespan)
 
 
-def _load_stream(path: Path, root: Path) -> StreamDeclaration:
+def _load_streams(path: Path, root: Path) -> list[StreamDeclaration]:
     source = path.relative_to(root).as_posix()
     named = vars(_import(path, source, root))
-    if "config" not in named:
+    objects = list(streams_in(named, str(root)))
+    if "config" not in named and not objects:
         what = 'has no config; a stream file defines config = {"name": …, "schema": …}'
         raise LoadFailed([Problem(source, what)])
+    if "config" not in named:
+        return objects
     with _reading(source, root):
-        return parse_stream(named["config"], source=source)
+        return [parse_stream(named["config"], source=source), *objects]
 
 
 @contextmanager

@@ -52,14 +52,17 @@ class _Watcher:
     index: int
     trigger: StateTrigger | StreamTrigger
 
-    def sees(self, change: Change) -> bool:
-        """Whether a change passes the trigger's filters."""
-        trigger, place = self.trigger, change.place
+    def sees(self, space: str, group: str, key: str | None) -> bool:
+        """Whether a change of an item, or an event, passes the trigger's filters.
+
+        An event for a whole group has no key, and is for no item.
+        """
+        trigger = self.trigger
         if isinstance(trigger, StateTrigger):
-            fits, key = place.space == "", trigger.key
+            fits, only = space == "", trigger.key
         else:
-            fits, key = place.space == trigger.stream_name, trigger.item_id
-        return fits and trigger.group_id in {None, place.group} and key in {None, place.key}
+            fits, only = space == trigger.stream_name, trigger.item_id
+        return fits and trigger.group_id in {None, group} and only in {None, key}
 
 
 class Router:
@@ -218,36 +221,55 @@ class Router:
         origin = origin or Origin(new_trace_id())
         bundles: list[Bundle] = []
         for change in changes:
-            place = change.place
-            routes = [
-                Route(
-                    each.step,
-                    each.index,
-                    now,
-                    fifo=f"{len(place.group)}:{place.group}{place.key}",
-                    lane=each.trigger.kind,
-                )
-                for each in self._watchers
-                if each.sees(change)
-            ]
-            if routes:
-                message = Message(
-                    id=self._shared.store.new_id(now),
-                    topic=STREAM_TOPIC if place.space else STATE_TOPIC,
-                    payload=_payload(change, now),
-                    trace_id=origin.trace_id,
-                    created_at=now,
-                    sender=origin.sender,
-                    hops=origin.hops,
-                )
+            if routes := self._routes(*change.place, now):
+                message = self._message(change.place.space, _payload(change, now), origin, now)
                 bundles.append((message, routes))
         return bundles
+
+    def tell_of(
+        self, stream: str, group: str, key: str | None, event: bytes, origin: Origin, now: float
+    ) -> Sequence[Bundle]:
+        """Give the message for the steps that follow a stream, of an event that is sent to it.
+
+        ``event`` is JSON; ``key`` is None for one to a whole group. Those of an item come in the
+        order of its changes, as far as they are kept one after the other.
+        """
+        routes = self._routes(stream, group, key, now)
+        if not routes:
+            return ()
+        payload = _stream_payload(stream, group, key, b"event", event, now)
+        return [(self._message(stream, payload, origin, now), routes)]
+
+    def _routes(self, space: str, group: str, key: str | None, now: float) -> list[Route]:
+        """The routes to the steps that watch a place."""
+        return [
+            Route(
+                each.step,
+                each.index,
+                now,
+                fifo=f"{len(group)}:{group}{key or ''}",
+                lane=each.trigger.kind,
+            )
+            for each in self._watchers
+            if each.sees(space, group, key)
+        ]
+
+    def _message(self, space: str, payload: bytes, origin: Origin, now: float) -> Message:
+        return Message(
+            id=self._shared.store.new_id(now),
+            topic=STREAM_TOPIC if space else STATE_TOPIC,
+            payload=payload,
+            trace_id=origin.trace_id,
+            created_at=now,
+            sender=origin.sender,
+            hops=origin.hops,
+        )
 
     def tell_changes(self, changes: Sequence[Change]) -> None:
         """Tell the feeder of the messages that followed from changes, once they are kept."""
         for change in changes:
             for watcher in self._watchers:
-                if watcher.sees(change):
+                if watcher.sees(*change.place):
                     self._shared.feeder.stored(watcher.step, watcher.trigger.kind)
 
     # what is told
@@ -283,17 +305,27 @@ def _payload(change: Change, now: float) -> bytes:
     """What a handler is given of a change. Source: motia-contract §6 and §7."""
     place = change.place
     old, new = (raw if raw is not None else b"null" for raw in (change.old, change.new))
-    group, key = codec.encode(place.group), codec.encode(place.key)
     if not place.space:
         return b'{"type":"state","group_id":%b,"item_id":%b,"old_value":%b,"new_value":%b}' % (
-            group, key, old, new,
+            codec.encode(place.group), codec.encode(place.key), old, new,
         )  # fmt: skip
     if change.new is None:
-        kind, data = b"delete", old
-    else:
-        kind, data = (b"create" if change.old is None else b"update"), new
+        return _stream_payload(*place, b"delete", old, now)
+    return _stream_payload(*place, b"create" if change.old is None else b"update", new, now)
+
+
+def _stream_payload(
+    stream: str, group: str, key: str | None, kind: bytes, data: bytes, now: float
+) -> bytes:
     return (
         b'{"type":"stream","timestamp":%d,"stream_name":%b,"group_id":%b,"id":%b,'
         b'"event":{"type":"%b","data":%b}}'
-        % (int(now * 1000), codec.encode(place.space), group, key, kind, data)
+        % (
+            int(now * 1000),
+            codec.encode(stream),
+            codec.encode(group),
+            codec.encode(key),
+            kind,
+            data,
+        )
     )

@@ -35,6 +35,7 @@ from motia_trio.router import Router
 from motia_trio.scheduler import Scheduler
 from motia_trio.shared import Shared
 from motia_trio.store import check_name, store_at
+from motia_trio.streams import Hub
 from motia_trio.sweeper import Sweeper
 from motia_trio.tree import tell_tree
 from motia_trio.warden import Warden
@@ -94,17 +95,22 @@ class Runtime:
         given back; left by an error or a cancellation, what is in hand is cancelled and given back.
         """
         settings = self.settings
-        store = store_at(settings.store, self.app.root, settings.synchronous)
+        store = store_at(
+            settings.store, self.app.root, settings.synchronous, log=settings.stream_log
+        )
         self._assemble(store)
         shared = self._shared
-        async with store.opened(shared.clock.now(), shared.router.react) as found:
+        opened = store.opened(shared.clock.now(), shared.router.react, shared.hub.tell)
+        async with opened as found:
             if found.latest - shared.clock.now() <= SET_BACK:
                 # what came before stays before what comes now
                 shared.clock.not_before(found.latest)
+            shared.hub.start()
             try:
                 async with trio.open_nursery() as nursery:
                     shared.nursery = nursery
                     await nursery.start(self._supervise)
+                    nursery.start_soon(shared.hub.run)
                     self._state = "running"
                     self._warn(found)
                     if not self._idle:
@@ -187,6 +193,7 @@ class Runtime:
         shared.sweeper = Sweeper(shared)
         shared.scheduler = Scheduler(shared, actors)
         shared.asks = Asks(shared)
+        shared.hub = Hub(store, shared.clock)
         shared.warden = Warden(shared, actors)
         self._shared = shared
         self._supervisor = Supervisor(
@@ -392,11 +399,9 @@ class Runtime:
     @property
     def streams(self) -> Streams:
         """The streams, as ``ctx.streams`` is."""
-        schema_of = self._shared.schema_of
         return Streams(
-            lambda name: Stream(
-                name, self._direct(), _ASIDE, schema=schema_of(name), **self._manner()
-            )
+            self._shared.streams,
+            lambda declared: Stream.of(declared, self._direct(), _ASIDE, **self._manner()),
         )
 
     def _direct(self) -> Direct:
@@ -416,6 +421,11 @@ class Runtime:
     def store(self) -> Store:
         """Where it all is kept."""
         return self._shared.store
+
+    @property
+    def shared(self) -> Shared:
+        """The parts of it, for the edges."""
+        return self._shared
 
     @property
     def observers(self) -> Observers:

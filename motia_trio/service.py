@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager, contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,8 @@ from motia_trio.http_server import Mounts, Tls, asgi_app, listen
 from motia_trio.observe import LoggingObserver
 from motia_trio.policies import RestartPolicy
 from motia_trio.runtime import Runtime
+from motia_trio.stream_server import AsgiStreams, Crowd
+from motia_trio.stream_server import listen as listen_for_streams
 
 if TYPE_CHECKING:
     import os
@@ -36,16 +38,27 @@ class Service(Runtime):
 
     #: where HTTP is served, such as ``http://127.0.0.1:3111``; None when it is not
     http_url: str | None = None
+    #: where live streams are served, such as ``ws://127.0.0.1:3112``; None when they are not
+    streams_url: str | None = None
     #: what is mounted beside the triggers
     mounts: Mounts | None = None
+    #: the streams as web sockets of the ASGI application
+    sockets: AsgiStreams | None = None
+
+    @cached_property
+    def crowd(self) -> Crowd:
+        """All who follow streams."""
+        return Crowd(self)
 
     @cached_property
     def asgi(self) -> ASGIApp:
         """The HTTP triggers as an ASGI application, to mount in a server that runs on Trio.
 
-        What is mounted in the app is part of it.
+        What is mounted in the app is part of it, and so are the streams, for web sockets.
         """
-        return asgi_app(self, self.mounts)
+        if self.app.streams:
+            self.sockets = AsgiStreams(self.crowd)
+        return asgi_app(self, self.mounts, self.sockets)
 
 
 @asynccontextmanager
@@ -53,6 +66,7 @@ async def open_runtime(
     app: App,
     *,
     http: str | None = None,
+    streams: str | None = None,
     observers: Sequence[Observer] | None = None,
     restarts: RestartPolicy | None = None,
     idle: bool = False,
@@ -61,15 +75,16 @@ async def open_runtime(
 ) -> AsyncIterator[Service]:
     """Run an app for the length of a scope.
 
-    ``http="127.0.0.1:0"`` serves the HTTP triggers there (port 0: a free one). ``observers`` are
-    told what happens; without them it goes to the standard library's logger ``motia_trio``.
+    ``http="127.0.0.1:0"`` serves the HTTP triggers there (port 0: a free one), and ``streams`` the
+    live streams, for web sockets; they are also served at ``http``. ``observers`` are told what happens; without them it goes to the standard library's logger ``motia_trio``.
     ``restarts`` decides about crashed actors. ``settings`` go over those of the app. With ``idle``
     no step runs: what is enqueued waits in the store, which is there to be looked at and changed.
     ``control`` is the folder for the socket through which ``motia-trio status`` and the other
     commands talk to it: they look for it in ``.motia`` below the project. It is made if need be.
 
     Leaving the scope in order stops accepting, lets what runs finish within ``shutdown_timeout``
-    seconds, and gives the rest back. An error in the scope, or its cancellation, ends what runs at
+    seconds, and gives the rest back. Who follows streams is told of all that came of it, and then
+    closed with 1001. An error in the scope, or its cancellation, ends what runs at
     once. A checkpoint at both ends.
 
     Raises:
@@ -91,9 +106,11 @@ async def open_runtime(
     service.settings.agree()
     with sole_error():
         async with service.running(), control_edge(service, control):
-            async with _mounts(service, idle=idle), _http_edge(service, http):
-                yield service
-            await service.finish()  # who asks by the control socket sees what holds the stop up
+            async with _streams_edge(service, None if idle else streams):
+                async with _mounts(service, idle=idle), _http_edge(service, http):
+                    yield service
+                # who asks by the control socket sees what holds the stop up
+                await service.finish()
 
 
 @contextmanager
@@ -147,7 +164,27 @@ async def _http_edge(service: Service, bind: str | None) -> AsyncIterator[None]:
         service.http_url = await nursery.start(edge)
         yield
         await service.begin_stop()
+        if service.sockets is not None:
+            service.sockets.stop()
         stop.set()
+
+
+@asynccontextmanager
+async def _streams_edge(service: Service, bind: str | None) -> AsyncIterator[None]:
+    """Serve live streams inside the scope, if it is wanted."""
+    async with trio.open_nursery() as nursery:
+        stop = trio.Event()
+        if bind is not None:
+            listening = partial(
+                listen_for_streams, service.crowd, bind, stop=stop, tls=_tls(service)
+            )
+            service.streams_url = await nursery.start(listening)
+        yield
+        await service.shared.hub.settled()
+        stop.set()
+        if service.sockets is not None:  # on a server of the program's own
+            service.sockets.stop()
+            await service.sockets.ended()
 
 
 def _tls(service: Service) -> Tls | None:
@@ -163,15 +200,19 @@ async def serve(
     app: App,
     *,
     http: str | None = None,
+    streams: str | None = None,
     task_status: trio.TaskStatus[Service] = trio.TASK_STATUS_IGNORED,
     **options: Any,
 ) -> None:
     """Run an app as a task that says when it is ready: ``rt = await nursery.start(serve, app)``.
 
-    Serves HTTP where the app's ``host`` and ``port`` settings say, unless ``http`` says otherwise.
-    Takes what :func:`open_runtime` takes; runs until it is cancelled.
+    Serves HTTP where the app's ``host`` and ``port`` settings say, unless ``http`` says otherwise;
+    and live streams at ``stream_port``, if the app declares any, unless ``streams`` does. Takes what :func:`open_runtime` takes; runs until it is cancelled.
     """
-    bind = http if http is not None else f"{app.settings.host}:{app.settings.port}"
-    async with open_runtime(app, http=bind, **options) as service:
+    host = app.settings.host
+    bind = http if http is not None else f"{host}:{app.settings.port}"
+    if streams is None and app.streams:
+        streams = f"{host}:{app.settings.stream_port}"
+    async with open_runtime(app, http=bind, streams=streams, **options) as service:
         task_status.started(service)
         await trio.sleep_forever()

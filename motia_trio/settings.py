@@ -63,6 +63,15 @@ def _place(value: object) -> object:
     return value
 
 
+def _function(value: object) -> object:
+    """A function, or where one is to be found; nothing, if it is empty."""
+    if value is None or value == "":
+        return None
+    if not (isinstance(value, str) or callable(value)):
+        raise ValueError('expected a function, or its name as "module:function"')
+    return value
+
+
 Number = BeforeValidator(_no_bool)
 Count = Annotated[int, Field(ge=1), Number]
 Port = Annotated[int, Field(ge=0, le=65535), Number]
@@ -72,6 +81,7 @@ Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], BeforeV
 Headers = Annotated[tuple[Annotated[str, AfterValidator(_header)], ...], BeforeValidator(_several)]
 Nets = Annotated[tuple[Annotated[str, AfterValidator(_net)], ...], BeforeValidator(_several)]
 Place = Annotated[str | None, BeforeValidator(_place)]
+Function = Annotated[Any, BeforeValidator(_function)]
 
 
 class Settings(BaseModel):
@@ -103,6 +113,20 @@ class Settings(BaseModel):
     request_timeout: Annotated[Seconds, Field(gt=0)] = 30.0
     raise_quarantine: bool = False
     middleware: Annotated[tuple[Any, ...], BeforeValidator(_several)] = ()
+    stream_port: Port = 3112
+    stream_origins: Origins | None = None
+    stream_max_connections: Count = 10_000
+    stream_max_connections_per_address: Count | None = None
+    stream_max_subscriptions: Count = 200_000
+    stream_max_subscriptions_per_address: Count | None = None
+    stream_max_subscriptions_per_connection: Count = 1_000
+    stream_frame_limit: Count = 64 * 1024
+    stream_buffer: Count = 4_096
+    stream_buffer_bytes: Count = 4 * 1024 * 1024
+    stream_ping_interval: Bound = 20.0
+    stream_ping_timeout: Bound = 20.0
+    stream_log: Count = 10_000
+    authenticate: Function = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["text", "json"] = "text"
 
@@ -121,7 +145,9 @@ class Settings(BaseModel):
 
     def but(self, source: str, values: Mapping[str, Any]) -> Self:
         """Give these settings with some values changed."""
-        return self.of(source, {**self.model_dump(exclude_unset=True), **values})
+        # as they are: a dump would take an object apart that is also a function
+        said = {name: getattr(self, name) for name in self.model_fields_set}
+        return self.of(source, {**said, **values})
 
     def agree(self) -> None:
         """Check what must fit together, once all sources have had their say.

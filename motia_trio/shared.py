@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
 from attrs import define, field
@@ -11,19 +11,19 @@ from attrs import define, field
 from motia_trio.events import Observers
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from motia_trio.actors import WallClock
     from motia_trio.asks import Asks
     from motia_trio.feeder import Feeder
     from motia_trio.router import Router
     from motia_trio.scheduler import Scheduler
-    from motia_trio.steps import Handler, Schema, StreamDeclaration
-    from motia_trio.store import Store
+    from motia_trio.steps import Handler, StreamDeclaration
+    from motia_trio.store import Change, Store
     from motia_trio.sweeper import Sweeper
     from motia_trio.warden import Warden
 
-__all__ = ["Activity", "Shared"]
+__all__ = ["Activity", "Hub", "Shared"]
 
 
 class Activity:
@@ -55,6 +55,22 @@ class Activity:
         await self._changed.wait()
 
 
+class Hub(Protocol):
+    """Who tells the clients of streams. Nothing of it waits or raises."""
+
+    def tell(self, changes: Sequence[Change]) -> None:
+        """Tell of changes that are kept, in the order in which they were."""
+        ...
+
+    def send(self, stream: str, group: str, key: str | None, event: bytes) -> None:
+        """Tell of an event, as JSON: a whole group, or who follows one item of it."""
+        ...
+
+    def presence(self, stream: str, group: str) -> int:
+        """Give the number of connections that follow a group, or an item of it, now."""
+        ...
+
+
 @define(eq=False)
 class Shared:
     """The parts of one runtime, as its actors and contexts reach them."""
@@ -83,11 +99,7 @@ class Shared:
     sweeper: Sweeper = field(init=False)
     warden: Warden = field(init=False)
     asks: Asks = field(init=False)
-
-    def schema_of(self, stream: str) -> Schema | None:
-        """The schema of a stream's items, if it has one."""
-        declared = self.streams.get(stream)
-        return None if declared is None else declared.schema
+    hub: Hub = field(init=False)
 
     def again(self, call: Callable[..., Awaitable[object]], *args: Any) -> None:
         """Have something that nobody waits for tried again, as long as the runtime runs."""

@@ -36,7 +36,24 @@ for _command in (asyncapi, cron, dead_letters, emit, openapi, state, status, sto
     main.add_command(_command)
 
 
-@main.command()
+class _Grouped(click.Command):
+    """A command whose help has what concerns streams under a heading of its own."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, those of streams last."""
+        options: list[tuple[str, str]] = []
+        streams: list[tuple[str, str]] = []
+        for param in self.get_params(ctx):
+            if (record := param.get_help_record(ctx)) is not None:
+                name = param.name or ""
+                is_stream = name.startswith("stream_") or name == "authenticate"
+                (streams if is_stream else options).append(record)
+        for heading, records in (("Options", options), ("Streams", streams)):
+            with formatter.section(heading):
+                formatter.write_dl(records)
+
+
+@main.command(cls=_Grouped)
 @click.argument("directory", metavar="[DIR]", default=".")
 @click.option("--host", help="Address to listen on.  [127.0.0.1]")
 @click.option(
@@ -144,6 +161,82 @@ for _command in (asyncapi, cron, dead_letters, emit, openapi, state, status, sto
     type=click.Choice(["text", "json"]),
     help="Lines for people or for machines.  [text]",
 )
+@click.option(
+    "--stream-port",
+    type=click.IntRange(0, 65535),
+    help="Port for the web sockets of streams; 0 picks a free one. Used if the project has "
+    "streams.  [3112]",
+)
+@click.option(
+    "--authenticate",
+    metavar="NAME",
+    help="What tells who a client is, or refuses it: module:function.  [all may connect]",
+)
+@click.option(
+    "--stream-origins",
+    metavar="ORIGINS",
+    help='Whose pages may connect: origins with commas, or *, or "" for none.  '
+    "[those of --cors-origins]",
+)
+@click.option(
+    "--stream-max-connections",
+    type=click.IntRange(min=1),
+    help="Clients above it are refused with 503.  [10000]",
+)
+@click.option(
+    "--stream-max-connections-per-address",
+    type=click.IntRange(min=1),
+    help="As above, for each address.  [no limit of its own]",
+)
+@click.option(
+    "--stream-max-subscriptions",
+    type=click.IntRange(min=1),
+    help="Joins of all clients; what is above it is answered with an error.  [200000]",
+)
+@click.option(
+    "--stream-max-subscriptions-per-address",
+    type=click.IntRange(min=1),
+    help="As above, for each address.  [no limit of its own]",
+)
+@click.option(
+    "--stream-max-subscriptions-per-connection",
+    type=click.IntRange(min=1),
+    help="As above, for each connection.  [1000]",
+)
+@click.option(
+    "--stream-frame-limit",
+    type=click.IntRange(min=1),
+    help="Largest message of a client, in bytes.  [65536]",
+)
+@click.option(
+    "--stream-buffer",
+    type=click.IntRange(min=1),
+    help="How many messages may wait for a client. One that is further behind is closed with 4008; "
+    "it connects again and gets all anew.  [4096]",
+)
+@click.option(
+    "--stream-buffer-bytes",
+    type=click.IntRange(min=1),
+    help="The same, in bytes.  [4194304]",
+)
+@click.option(
+    "--stream-ping-interval",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="How often each client is asked whether it is still there.  [20]",
+)
+@click.option(
+    "--stream-ping-timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="How long it may take to say so.  [20]",
+)
+@click.option(
+    "--stream-log",
+    type=click.IntRange(min=1),
+    help="How many changes are remembered for clients that come back, so that they get those alone "
+    "which they missed.  [10000]",
+)
 def run(directory: str, **flags: Any) -> None:
     """Serve the steps of a project.
 
@@ -153,6 +246,8 @@ def run(directory: str, **flags: Any) -> None:
 
     \b
         ready http=http://127.0.0.1:3111
+
+    With streams, ` streams=ws://127.0.0.1:3112` follows: where clients connect.
 
     SIGTERM or SIGINT stops in order; a second one stops at once. Meanwhile the other commands talk
     to it through the socket DIR/.motia/control.sock.

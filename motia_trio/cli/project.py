@@ -160,6 +160,9 @@ def _app(root: Path, *, steps: bool, creates: bool) -> App:
             "Name another with --dir"
         )
     given = settings.model_dump(exclude_unset=True)
+    if not steps:  # functions of the project, which is not imported to look at its store
+        for name in ("middleware", "authenticate"):
+            given.pop(name, None)
     try:
         return App.from_directory(root, **given) if steps else App(root=root, **given)
     except (LoadFailed, SettingInvalid, OSError) as error:

@@ -62,7 +62,8 @@ def run_project(directory: str, flags: Mapping[str, Any]) -> int:
         _say(str(error.strerror))
         return 1
     except OSError as error:
-        _say(f"{error.strerror or error}; choose another with --host or --port")
+        what = "--host or --port (of streams: --stream-port)" if app.streams else "--host or --port"
+        _say(f"{error.strerror or error}; choose another with {what}")
         return 1
     return 0
 
@@ -99,7 +100,7 @@ async def _serve(app: App) -> None:
                 log.info("%s", _what_runs(app))
                 if app.settings.store == "memory:":
                     log.info("messages live in memory: what waits when the process ends is lost")
-                _say_ready(f"ready http={service.http_url}")
+                _say_ready(_ready(service))
                 await stop.wait()
                 log.info(
                     "stopping: %s in flight, %g s to finish; a second signal ends it at once",
@@ -126,6 +127,12 @@ async def _watch(signals: AsyncIterator[int], service: Service, stop: trio.Event
     _exit_now(1)
 
 
+def _ready(service: Service) -> str:
+    """Where it listens, in a line."""
+    line = f"ready http={service.http_url}"
+    return line if service.streams_url is None else f"{line} streams={service.streams_url}"
+
+
 def _in_flight(service: Service) -> str:
     """How much is in hand, and of which steps."""
     tree = service.tree()
@@ -140,6 +147,8 @@ def _what_runs(app: App) -> str:
     kinds |= {"state": "state trigger", "stream": "stream trigger"}
     counts = {kind: sum(1 for each in triggers if each.kind == kind) for kind in kinds}
     told = [_number(count, kinds[kind]) for kind, count in counts.items() if count]
+    if app.streams:
+        told.append(_number(len(app.streams), "stream"))
     return f"{_number(len(app.steps), 'step')}: {', '.join(told) or 'no trigger'}"
 
 

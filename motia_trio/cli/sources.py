@@ -32,7 +32,7 @@ def settings_from(root: Path, environment: Mapping[str, str], flags: Mapping[str
             values = tomllib.loads(path.read_text("utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
             raise SettingInvalid(f"{path}: {error}") from None
-        settings = settings.but(str(path), values)
+        settings = settings.but(str(path), _flat(path, values))
     named = {
         name.removeprefix(PREFIX).lower(): value
         for name, value in environment.items()
@@ -40,3 +40,20 @@ def settings_from(root: Path, environment: Mapping[str, str], flags: Mapping[str
     }
     settings = settings.but(f"environment ({PREFIX}…)", named)
     return settings.but("flags", flags)
+
+
+def _flat(path: Path, values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The settings of a file, with those of its table ``[streams]`` by their whole names.
+
+    There ``port`` is ``stream_port``, and so are the others; ``authenticate`` is itself.
+    """
+    table = values.get("streams")
+    if not isinstance(table, dict):
+        return values  # a setting "streams" is told of as any unknown one
+    flat = {name: value for name, value in values.items() if name != "streams"}
+    for key, value in table.items():
+        name = key if key == "authenticate" else f"stream_{key}"
+        if name in flat:
+            raise SettingInvalid(f"{path}: {name} is there twice: also as {key} in [streams]")
+        flat[name] = value
+    return flat

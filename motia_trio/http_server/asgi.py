@@ -29,20 +29,26 @@ Send: TypeAlias = Callable[[Event], Awaitable[None]]
 ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
-def asgi_app(runtime: Runtime, mounts: Mounts | None = None) -> ASGIApp:
+def asgi_app(
+    runtime: Runtime, mounts: Mounts | None = None, sockets: ASGIApp | None = None
+) -> ASGIApp:
     """Give the HTTP triggers of a running runtime as an ASGI application.
 
     Mount it in any ASGI server that runs on Trio, inside ``open_runtime``. ``mounts`` are the
-    applications of others that are mounted in it, and whose lifespan runs.
+    applications of others that are mounted in it, and whose lifespan runs. ``sockets`` serves the
+    web sockets that are for none of them.
     """
-    return _App(runtime, mounts)
+    return _App(runtime, mounts, sockets)
 
 
 class _App:
     """Hands each request to who answers it."""
 
-    def __init__(self, runtime: Runtime, mounts: Mounts | None) -> None:
+    def __init__(
+        self, runtime: Runtime, mounts: Mounts | None, sockets: ASGIApp | None
+    ) -> None:
         settings = runtime.settings
+        self._sockets = sockets
         self._mounts = mounts
         self._edge = Edge(
             runtime,
@@ -71,6 +77,8 @@ class _App:
                 await exchange.run()
             finally:
                 exchange.close()
+        elif kind == "websocket" and self._sockets is not None:
+            await self._sockets(scope, receive, send)
         elif kind == "websocket":
             await receive()
             await send({"type": "websocket.close", "code": 1000})

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from motia_trio.http_server.asgi import ASGIApp
     from motia_trio.http_server.connections import Stream
 
-__all__ = ["Tls", "listen"]
+__all__ = ["Tls", "bound_socket", "listen"]
 
 # connections that the system keeps for us while we take no more
 _BACKLOG = 1024
@@ -86,7 +86,7 @@ async def listen(
         OSError: the address cannot be had: in use, not this machine's, or not permitted.
     """
     context = None if tls is None else tls.context()
-    bound = _bound_socket(bind)
+    bound = bound_socket(bind, "http")
     config = Config()
     config.accesslog = None
     config.errorlog = logging.getLogger("motia_trio.hypercorn")
@@ -194,17 +194,22 @@ class _Listener(trio.abc.Listener["Stream"]):
         await self._listener.aclose()
 
 
-def _bound_socket(bind: str) -> socket.socket:
-    """A socket that listens at ``"host:port"``."""
+def bound_socket(bind: str, option: str) -> socket.socket:
+    """Give a socket that listens at ``"host:port"``; ``option`` is who says so, for errors.
+
+    Raises:
+        SettingInvalid: ``bind`` is not ``host:port``.
+        OSError: the address cannot be had.
+    """
     host, _, port = bind.rpartition(":")
     if not host or not port.isdigit() or int(port) > 65535:
-        raise SettingInvalid(f"http = {bind!r}: expected host:port, such as 127.0.0.1:3111")
+        raise SettingInvalid(f"{option} = {bind!r}: expected host:port, such as 127.0.0.1:3111")
     host = host.removeprefix("[").removesuffix("]")
     try:
         family = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, int(port)), family=family, backlog=_BACKLOG)
     except UnicodeError:
-        raise SettingInvalid(f"http = {bind!r}: {host!r} is no name of a host") from None
+        raise SettingInvalid(f"{option} = {bind!r}: {host!r} is no name of a host") from None
     except OSError as error:
         reason = (error.strerror or str(error)).partition(" (while")[0]
         raise type(error)(error.errno, f"cannot listen on {bind}: {reason}") from None

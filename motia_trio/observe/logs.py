@@ -35,12 +35,18 @@ from motia_trio.events import (
     StepSkipped,
     StoreFailed,
     StoreRecovered,
+    StreamClientClosed,
+    StreamClientRefused,
+    StreamConnectionFailed,
+    StreamHookFailed,
     TickFailed,
     TickSkipped,
     TopicUnheard,
     TopicUnlisted,
     TransactionRepeated,
 )
+from motia_trio.observe.crowds import Crowds, crowd_of
+from motia_trio.observe.stream_lines import tell_stream
 
 __all__ = ["JsonFormatter", "LoggingObserver", "TextFormatter"]
 
@@ -58,15 +64,28 @@ class LoggingObserver:
     """Writes every event to a logger of the standard library, ``motia_trio`` unless told.
 
     Records carry ``step``, ``trace_id`` and ``fields`` as attributes. Nothing is configured: where
-    the records go is the program's to say.
+    the records go is the program's to say. What clients of streams can bring about at will is
+    written once in 10 s for each kind of it; the field ``more`` of the next line counts the rest.
     """
 
     def __init__(self, logger: logging.Logger | None = None) -> None:
         self._logger = logger or logging.getLogger("motia_trio")
+        self._crowds = Crowds()
 
     def observe(self, event: Event, /) -> None:
         """Write one event."""
+        for last, more in self._crowds.due():
+            self._write(last, *_tell(last), more=more)
         level, message, fields = _tell(event)
+        if not self._logger.isEnabledFor(level):
+            return
+        kind = crowd_of(event)
+        if kind is None or self._crowds.lets(kind, event):
+            self._write(event, level, message, fields)
+
+    def _write(
+        self, event: Event, level: int, message: str, fields: dict[str, Any], more: int = 0
+    ) -> None:
         if self._logger.isEnabledFor(level):
             self._logger.log(
                 level,
@@ -75,7 +94,7 @@ class LoggingObserver:
                 extra={
                     "step": getattr(event, "step", None),
                     "trace_id": getattr(event, "trace_id", None),
-                    "fields": fields,
+                    "fields": {**fields, "more": more} if more else fields,
                 },
             )
 
@@ -185,6 +204,13 @@ def _tell(event: Event) -> tuple[int, str, dict[str, Any]]:
                 f"no step listens to {event.topic!r}: nothing was stored",
                 {},
             )
+        case (
+            StreamClientRefused()
+            | StreamClientClosed()
+            | StreamHookFailed()
+            | StreamConnectionFailed()
+        ):
+            return tell_stream(event)
         case _:
             return _tell_actor(event)
 

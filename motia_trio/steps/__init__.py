@@ -13,7 +13,13 @@ from motia_trio.steps.builders import (
     stream,
 )
 from motia_trio.steps.dialects import parse_step
-from motia_trio.steps.handlers import Handler, inspect_handler, inspect_middleware
+from motia_trio.steps.handlers import (
+    Handler,
+    inspect_authenticate,
+    inspect_handler,
+    inspect_middleware,
+)
+from motia_trio.steps.hooks import Hook, inspect_hook
 from motia_trio.steps.model import (
     CronTrigger,
     HttpTrigger,
@@ -39,6 +45,7 @@ __all__ = [
     "ApiResponse",
     "CronTrigger",
     "Handler",
+    "Hook",
     "HttpTrigger",
     "Limits",
     "MultiTriggerStepBuilder",
@@ -58,7 +65,9 @@ __all__ = [
     "compile_schema",
     "cron",
     "http",
+    "inspect_authenticate",
     "inspect_handler",
+    "inspect_hook",
     "inspect_middleware",
     "multi_trigger_step",
     "parse_schedule",

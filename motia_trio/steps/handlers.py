@@ -11,7 +11,7 @@ from attrs import frozen
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Handler", "inspect_handler", "inspect_middleware"]
+__all__ = ["Handler", "inspect_authenticate", "inspect_handler", "inspect_middleware", "is_async"]
 
 _CONTEXT_NAMES = frozenset({"ctx", "context", "_ctx", "_context"})
 
@@ -79,7 +79,7 @@ def inspect_handler(
     else:
         shape = "none"
     wants = shape in {"both", "input"} and bool(positional) and _wants_http_args(positional[0])
-    return Handler(function, shape, is_async=_is_async(function), wants_http_args=wants)
+    return Handler(function, shape, is_async=is_async(function), wants_http_args=wants)
 
 
 def inspect_middleware(function: object) -> Handler:
@@ -104,7 +104,32 @@ def inspect_middleware(function: object) -> Handler:
         ) from None
     except ValueError:  # some builtins tell nothing
         pass
-    return Handler(function, "both", is_async=_is_async(function))
+    return Handler(function, "both", is_async=is_async(function))
+
+
+def inspect_authenticate(function: object) -> Handler:
+    """Decide how to call what tells who a client is: ``(request)`` or ``(request, ctx)``.
+
+    Raises:
+        TypeError: it is not callable, or cannot be called so.
+    """
+    if not callable(function):
+        raise TypeError(f"authenticate must be a function, not {function!r:.80}")
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise TypeError("authenticate has a yield, so that calling it runs nothing; use return")
+    shapes: tuple[tuple[Shape, tuple[None, ...]], ...] = (("input", (None,)), ("both", (None, None)))
+    for shape, given in shapes:
+        try:
+            inspect.signature(function).bind(*given)
+        except TypeError:
+            continue
+        except ValueError:  # some builtins tell nothing
+            pass
+        return Handler(function, shape, is_async=is_async(function))
+    raise TypeError(
+        f"authenticate{inspect.signature(function)} cannot be called as authenticate(request) or "
+        "authenticate(request, ctx)"
+    )
 
 
 def _wants_http_args(parameter: inspect.Parameter) -> bool:
@@ -120,7 +145,8 @@ def _wants_http_args(parameter: inspect.Parameter) -> bool:
     return getattr(metadata.get("origin") or given, "__name__", "") == "MotiaHttpArgs"
 
 
-def _is_async(function: Callable[..., Any]) -> bool:
+def is_async(function: Callable[..., Any]) -> bool:
+    """Whether a function is an ``async def``, below its decorators and partials."""
     inner = inspect.unwrap(function)
     while isinstance(inner, functools.partial):
         inner = inner.func

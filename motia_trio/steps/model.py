@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from motia_trio.steps.handlers import Handler
     from motia_trio.steps.schedules import Schedule
     from motia_trio.steps.schemas import Schema
+    from motia_trio.steps.streams import StreamDeclaration
 
 __all__ = [
     "CronTrigger",
@@ -150,6 +151,7 @@ class Step:
     an object. A step without triggers (``noop``) is drawn and never run; it may lack a handler.
     ``transactional``: what its handler does through ``ctx`` is kept as one, with the
     acknowledgement. ``handlers`` are those of one kind of trigger; ``handler`` is for the others.
+    ``streams`` are those that its file declares.
     """
 
     name: str
@@ -167,6 +169,7 @@ class Step:
     virtual_publications: tuple[Publication, ...] = ()
     virtual_subscriptions: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    streams: tuple[StreamDeclaration, ...] = ()
 
     @property
     def topics(self) -> tuple[str, ...]:

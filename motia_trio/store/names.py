@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["LONGEST_NAME", "check_name"]
+__all__ = ["LONGEST_NAME", "check_name", "is_stream"]
 
 # bytes in UTF-8
 LONGEST_NAME = 512
@@ -25,3 +25,8 @@ def check_name(what: str, name: object) -> str:
     if size > LONGEST_NAME:
         raise ValueError(f"{what} has {size} bytes, over the limit of {LONGEST_NAME}: {name!r:.80}")
     return name
+
+
+def is_stream(space: str) -> bool:
+    """Tell whether a space is a stream: neither the state nor one of the runtime's, ``(…)``."""
+    return space != "" and space[0] != "("

@@ -5,19 +5,20 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, Protocol
 
-from attrs import frozen
+from attrs import define, field, frozen
 
 from motia_trio import codec
 from motia_trio.errors import Conflict, ValueTooLarge
+from motia_trio.store.names import is_stream
 from motia_trio.store.updates import apply_ops
 from motia_trio.store.work import Change, Clear, Item, Place, Put, Remove, Update
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from motia_trio.store.work import Mark, Seen, Write
 
-__all__ = ["ItemReader", "Planned", "check_seen", "plan_writes"]
+__all__ = ["ItemReader", "Planned", "check_seen", "expiries", "plan_writes"]
 
 
 class ItemReader(Protocol):
@@ -35,6 +36,10 @@ class ItemReader(Protocol):
         """Give the groups that have an item that is live at ``now``."""
         ...
 
+    def ages(self, space: str, group: str, now: float) -> Mapping[str, object]:
+        """Give the keys of a group of a stream that are live at ``now``, the oldest first."""
+        ...
+
 
 @frozen
 class Planned:
@@ -45,56 +50,165 @@ class Planned:
 
 
 def plan_writes(
-    writes: Sequence[Write], items: ItemReader, now: float, version: Callable[[], int]
+    writes: Sequence[Write],
+    items: ItemReader,
+    now: float,
+    version: Callable[[], int],
+    seq: Callable[[], int],
 ) -> Planned:
-    """Work out what ``writes`` do, in order. ``version`` gives a new version at each call.
+    """Work out what ``writes`` do, in order.
+
+    ``version`` gives a new version at each call, ``seq`` the number of a change of a stream.
 
     Raises:
         UpdateInvalid: an operation does not fit what is there.
         ValueTooLarge: an update makes a value of more bytes than its limit.
     """
-    new: dict[Place, Item | None] = {}
-    changes: list[Change] = []
+    planning = _Planning(items, now, version, seq)
+    for write in writes:
+        match write:
+            case Put(place, value, expires_at, keep):
+                planning.put(place, value, expires_at, keep)
+            case Remove(place):
+                planning.remove(place)
+            case Update(place):
+                planning.update(place, write)
+            case Clear(space, group):
+                for key in planning.keys(space, group):
+                    planning.remove(Place(space, group, key))
+    return Planned(planning.new, planning.changes)
 
-    def current(place: Place) -> Item | None:
-        old = new[place] if place in new else items.read(place, -inf)
-        if old is not None and not old.live(now):  # not swept yet: that it expired is a change too
-            new[place] = None
-            changes.append(Change(place, old.value, None, expired=True))
+
+@define
+class _Group:
+    """What the writes so far do to the live items of one group of a stream.
+
+    ``gone`` are those that were there before, ``made`` those that were not, the oldest first.
+    ``before`` gives those that were there before, the oldest first, each once.
+    """
+
+    gone: set[str] = field(factory=set)
+    made: dict[str, None] = field(factory=dict)
+    before: Iterator[str] | None = None
+
+    def note(self, key: str, *, was: bool, there: bool) -> None:
+        """An item is ``there`` after a write, or not, and ``was`` before it, or was not."""
+        if there and not was:
+            self.made[key] = None
+        elif was and not there:
+            if key in self.made:
+                del self.made[key]
+            else:
+                self.gone.add(key)
+
+    def oldest(self) -> str:
+        """Give the key that was made first, of those that are there."""
+        if self.before is not None:
+            for key in self.before:
+                if key not in self.gone:
+                    return key
+        return next(iter(self.made))
+
+
+@define
+class _Planning:
+    """Writes so far: the last state of each place, every change, and the groups of streams."""
+
+    items: ItemReader
+    now: float
+    version: Callable[[], int]
+    seq: Callable[[], int]
+    new: dict[Place, Item | None] = field(factory=dict)
+    changes: list[Change] = field(factory=list)
+    groups: dict[tuple[str, str], _Group] = field(factory=dict)
+
+    def put(self, place: Place, value: bytes, expires_at: float | None, keep: int | None) -> None:
+        old = self._current(place)
+        self._write(place, old, value, expires_at, keep)
+
+    def remove(self, place: Place) -> None:
+        old = self._current(place)
+        if old is not None:
+            seq = self.seq() if is_stream(place.space) else 0
+            self._set(place, old, None, seq)
+
+    def update(self, place: Place, write: Update) -> None:
+        old = self._current(place)
+        value = _updated(old, write)
+        if len(value) > write.limit:
+            raise ValueTooLarge(
+                f"update of {place.group!r}, {place.key!r}: the value would have "
+                f"{len(value)} bytes, over the limit of {write.limit}; raise message_limit, or "
+                "keep it in parts"
+            )
+        if write.check is not None:
+            write.check(value)
+        expires_at = write.expires_at if old is None else old.expires_at
+        self._write(place, old, value, expires_at, write.keep)
+
+    def keys(self, space: str, group: str) -> list[str]:
+        """Give the keys of a group, expired or not, in order."""
+        found = {*self.items.items(space, group, -inf)}
+        found |= {place.key for place in self.new if (place.space, place.group) == (space, group)}
+        return sorted(found)
+
+    def _current(self, place: Place) -> Item | None:
+        old = self.new[place] if place in self.new else self.items.read(place, -inf)
+        if old is not None and not old.live(self.now):
+            # not swept yet: that it expired is a change too
+            self.new[place] = None
+            self.changes += expiries({place: old}, self.seq)
             return None
         return old
 
-    def change(place: Place, item: Item | None) -> None:
-        old = current(place)
-        if old is None and item is None:
-            return
-        new[place] = item
-        changes.append(Change(place, old.value if old else None, item.value if item else None))
+    def _write(
+        self,
+        place: Place,
+        old: Item | None,
+        value: bytes,
+        expires_at: float | None,
+        keep: int | None,
+    ) -> None:
+        seq = self.seq() if is_stream(place.space) else 0
+        made = seq if old is None else old.made
+        item = Item(value, self.version(), expires_at, made)
+        self._set(place, old, item, seq)
+        if keep is not None and old is None and is_stream(place.space) and item.live(self.now):
+            self._trim(place.space, place.group, keep)
 
-    for write in writes:
-        match write:
-            case Put(place, value, expires_at):
-                change(place, Item(value, version(), expires_at))
-            case Remove(place):
-                change(place, None)
-            case Update(place, limit=limit):
-                old = current(place)
-                value = _updated(old, write)
-                if len(value) > limit:
-                    raise ValueTooLarge(
-                        f"update of {place.group!r}, {place.key!r}: the value would have "
-                        f"{len(value)} bytes, over the limit of {limit}; raise message_limit, or "
-                        "keep it in parts"
-                    )
-                if write.check is not None:
-                    write.check(value)
-                change(place, Item(value, version(), old.expires_at if old else None))
-            case Clear(space, group):
-                keys = set(items.items(space, group, -inf))
-                keys |= {place.key for place in new if (place.space, place.group) == (space, group)}
-                for key in sorted(keys):
-                    change(Place(space, group, key), None)
-    return Planned(new, changes)
+    def _set(self, place: Place, old: Item | None, item: Item | None, seq: int) -> None:
+        self.new[place] = item
+        new = item.value if item else None
+        self.changes.append(Change(place, old.value if old else None, new, seq=seq))
+        if is_stream(place.space):
+            group = self._group(place.space, place.group)
+            there = item is not None and item.live(self.now)
+            group.note(place.key, was=old is not None, there=there)
+
+    def _group(self, space: str, name: str) -> _Group:
+        group = self.groups.get((space, name))
+        if group is None:
+            group = self.groups[space, name] = _Group()
+        return group
+
+    def _trim(self, space: str, name: str, keep: int) -> None:
+        """Remove what is beyond ``keep`` items, the oldest first."""
+        group = self._group(space, name)
+        ages = self.items.ages(space, name, self.now)
+        if group.before is None:
+            group.before = iter(ages)
+        for _ in range(len(ages) - len(group.gone) + len(group.made) - keep):
+            self.remove(Place(space, name, group.oldest()))
+
+
+def expiries(items: Mapping[Place, Item], seq: Callable[[], int]) -> list[Change]:
+    """Give the changes that items which have expired are gone."""
+    return [
+        Change(
+            place, item.value, None, expired=True, seq=seq() if is_stream(place.space) else 0
+        )
+        for place, item in items.items()
+    ]
 
 
 def _updated(old: Item | None, write: Update) -> bytes:

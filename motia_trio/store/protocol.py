@@ -17,16 +17,19 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from motia_trio.messages import DeadLetter, Delivery, Message, Origin, Outcome, Route
-    from motia_trio.store.work import Change, Committed, Item, Place, Work
+    from motia_trio.store.work import Change, Committed, Item, Kind, Place, Work
 
 __all__ = [
     "KEY_LIFETIME",
     "MAX_CRASHES",
     "Agenda",
     "Counts",
+    "Follow",
     "Leased",
+    "Missed",
     "Opened",
     "React",
+    "Snapshot",
     "Store",
     "Swept",
     "Window",
@@ -100,10 +103,39 @@ class Swept:
 
 
 @frozen
+class Missed:
+    """What became of one item while somebody did not follow.
+
+    ``create``: it was not there before, and is now. ``update``: it was, and is. ``delete``: it was,
+    and is not (``item`` is None). ``seq`` is that of its last change.
+    """
+
+    seq: int
+    key: str
+    kind: Kind
+    item: Item | None
+
+
+@frozen
+class Snapshot:
+    """The items of a group, or one of them, at one moment; or what changed up to it.
+
+    ``seq`` is that of the last change of any stream that had been kept. ``items`` are all by key,
+    in order, if ``missed`` is None. Else it has what changed since the change that was asked for,
+    one for each key, in the order of their last changes; and ``items`` is empty.
+    """
+
+    seq: int
+    items: Mapping[str, Item]
+    missed: Sequence[Missed] | None = None
+
+
+@frozen
 class Opened:
     """What a store found of the process that had it open before.
 
-    ``latest``: the wall time of its newest message, 0 without one. If it died: ``suspects`` counts
+    ``latest``: the wall time of its newest message or change of a stream, or later; 0 without any.
+    If it died: ``suspects`` counts
     the deliveries that are handled again, one at a time, and ``buried`` are the dead letters of
     those that handlers had in hand too often when it did.
     """
@@ -117,6 +149,9 @@ class Opened:
 React: TypeAlias = (
     "Callable[[Sequence[Change], Origin | None, float], Sequence[tuple[Message, Sequence[Route]]]]"
 )
+
+# is told the changes of streams; returns at once, and does not raise
+Follow: TypeAlias = "Callable[[Sequence[Change]], None]"
 
 
 class Store(Protocol):
@@ -144,6 +179,11 @@ class Store(Protocol):
     * A delivery has one id for good, and the dead letter that it becomes has the same.
     * A delivery that a handler had in hand (:meth:`begin`) when the process died has that counted,
       if the store outlives the process; at :data:`MAX_CRASHES` it is buried when it is opened.
+    * Every change of a stream has a place in one order of all of them (``Change.seq``), in the
+      order of the commits, which goes on in the next process. A store begins it with a number that
+      it made of the time, so that two stores do not have the same ones.
+    * The last of these changes, about as many as it was made for (``log``), can be told by
+      :meth:`snapshot` as what was missed. They are in the same commit as what they changed.
     * Times are wall seconds, and always the caller's. Where a clock goes back, a store may take it
       to stand still.
     * Names are any text that UTF-8 can write, each another than all others. What it cannot write of
@@ -152,13 +192,19 @@ class Store(Protocol):
     Any call may raise ``OSError`` (a disk that is full or broken): nothing of it happened then.
     """
 
-    def opened(self, now: float, react: React | None = None) -> AbstractAsyncContextManager[Opened]:
+    def opened(
+        self, now: float, react: React | None = None, follow: Follow | None = None
+    ) -> AbstractAsyncContextManager[Opened]:
         """Open the store for the length of a scope. Everything else is used inside it only.
 
         Gives what is left of a process that died with it open.
 
         ``react`` is asked for the messages that follow from changes of items, and may not wait:
         they are kept in the same step as the changes.
+
+        ``follow`` is told the changes of streams, those of each commit and each sweep that has any,
+        in the order of their numbers, on the Trio thread: once readers see them, and before whoever
+        waits for that call goes on. It may not wait, raise, or write.
 
         Raises:
             StoreLocked, StoreDamaged, StoreTooNew, OSError: it cannot be opened; it was not
@@ -278,4 +324,17 @@ class Store(Protocol):
 
     def groups(self, space: str, now: float) -> Sequence[str]:
         """Give the names of the groups that have an item, in order."""
+        ...
+
+    def snapshot(
+        self, space: str, group: str, key: str | None, now: float, since: int | None = None
+    ) -> Snapshot:
+        """Give the items of a group of a stream, or of one ``key`` alone, as of one change.
+
+        Everything up to ``Snapshot.seq`` is in it, and nothing after. That may be more than
+        ``follow`` was told by now: the rest is told soon.
+
+        ``since`` is the ``seq`` of a change, or of an earlier snapshot. If the log still has just
+        that number, what was missed is given instead of the items.
+        """
         ...

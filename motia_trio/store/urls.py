@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from motia_trio.errors import SettingInvalid
+from motia_trio.store.log import LOG_ROWS
 from motia_trio.store.memory import MemoryStore
 
 if TYPE_CHECKING:
@@ -31,15 +32,20 @@ def sqlite_path(url: str, root: str | os.PathLike[str] = "") -> Path | None:
 
 
 def store_at(
-    url: str, root: str | os.PathLike[str] = "", synchronous: Synchronous = "full"
+    url: str,
+    root: str | os.PathLike[str] = "",
+    synchronous: Synchronous = "full",
+    log: int = LOG_ROWS,
 ) -> Store:
     """Give the store that a URL names: ``memory:``, or ``sqlite:///`` and a path below ``root``.
+
+    ``log``: how many changes of streams it remembers, for those who come back.
 
     Raises:
         SettingInvalid: no store goes by this URL.
     """
     if url in {"memory:", "memory://"}:
-        return MemoryStore()
+        return MemoryStore(log)
     path = sqlite_path(url, root)
     if path is None:
         raise SettingInvalid(
@@ -48,4 +54,4 @@ def store_at(
         )
     from motia_trio.store.sqlite import SqliteStore  # noqa: PLC0415 - who needs none loads none
 
-    return SqliteStore(path, synchronous)
+    return SqliteStore(path, synchronous, log)

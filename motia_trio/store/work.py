@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from attrs import field, frozen
 
@@ -17,6 +17,7 @@ __all__ = [
     "Clear",
     "Committed",
     "Item",
+    "Kind",
     "Mark",
     "Place",
     "Put",
@@ -43,12 +44,14 @@ class Place(NamedTuple):
 class Item:
     """A value that is kept: JSON, with the ``version`` that every write renews.
 
-    From the wall time ``expires_at`` on it is gone for every reader.
+    From the wall time ``expires_at`` on it is gone for every reader. ``made`` is the
+    :attr:`Change.seq` of the change that made it, in a stream: the older, the smaller.
     """
 
     value: bytes = field(repr=False)
     version: int
     expires_at: float | None = None
+    made: int = field(default=0, eq=False, repr=False)
 
     def live(self, now: float) -> bool:
         """Whether it has not expired."""
@@ -60,11 +63,16 @@ class Put:
     """Keep a value at a place, until ``expires_at`` (None: until it is removed).
 
     One that has passed is a change too, and the item is gone at once.
+
+    ``keep``: items that this group of a stream may have. Where this makes one more, those that were
+    made first are removed in the same step, each a change after this one. What has expired does not
+    count, and the state and the spaces of the runtime have no such bound.
     """
 
     place: Place
     value: bytes = field(repr=False)
     expires_at: float | None = None
+    keep: int | None = None
 
 
 @frozen
@@ -79,12 +87,15 @@ class Update:
     """Apply operations to the value at a place; its expiry stays.
 
     ``limit``: bytes it may have. ``check`` is called with what it would be, and may refuse it.
+    ``expires_at`` and ``keep`` are as those of :class:`Put`, for an item that this makes.
     """
 
     place: Place
     ops: Sequence[Op]
     limit: int
     check: Callable[[bytes], object] | None = field(default=None, eq=False, repr=False)
+    expires_at: float | None = None
+    keep: int | None = None
 
 
 @frozen
@@ -96,6 +107,9 @@ class Clear:
 
 
 Write: TypeAlias = Put | Remove | Update | Clear
+
+# what a change did to its item
+Kind: TypeAlias = Literal["create", "update", "delete"]
 
 Mark: TypeAlias = "int | Mapping[str, int] | frozenset[str]"
 
@@ -120,12 +134,24 @@ class Change:
 
     ``expired``: its time did it, and nobody's write. The first write to a place whose item has
     expired, and was not swept, makes two changes: that it expired, and what was written.
+
+    ``seq`` is its place in the order of all changes of streams: it is greater than those of all
+    changes that were kept before, by this process or an earlier one, and less than 2**53. It is 0
+    in the state, and in the spaces of the runtime. The numbers have gaps.
     """
 
     place: Place
     old: bytes | None = field(repr=False)
     new: bytes | None = field(repr=False)
     expired: bool = field(default=False, eq=False)
+    seq: int = field(default=0, eq=False)
+
+    @property
+    def kind(self) -> Kind:
+        """What it did to the item."""
+        if self.new is None:
+            return "delete"
+        return "create" if self.old is None else "update"
 
 
 @frozen

@@ -5,10 +5,11 @@ from __future__ import annotations
 import heapq
 from typing import TYPE_CHECKING
 
+from motia_trio.store.ages import Ages
 from motia_trio.store.work import Place
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from motia_trio.store.work import Item
 
@@ -21,6 +22,7 @@ class Items:
     def __init__(self) -> None:
         self._spaces: dict[str, dict[str, dict[str, Item]]] = {}
         self._expiry: list[tuple[float, str, str, str]] = []
+        self._ages = Ages(self._load_ages)
 
     def read(self, place: Place, now: float) -> Item | None:
         """Give the live item at a place."""
@@ -40,8 +42,17 @@ class Items:
             name for name, items in found.items() if any(item.live(now) for item in items.values())
         )
 
+    def ages(self, space: str, group: str, now: float) -> Mapping[str, object]:
+        """Give the live keys of a group, the oldest first."""
+        return self._ages.of(space, group, now)
+
+    def _load_ages(self, space: str, group: str) -> Iterator[tuple[str, int, float | None]]:
+        found = self._spaces.get(space, {}).get(group, {})
+        return ((key, item.made, item.expires_at) for key, item in found.items())
+
     def take(self, items: Mapping[Place, Item | None]) -> None:
         """Write items, and remove those that are None."""
+        self._ages.take(items)
         for place, item in items.items():
             groups = self._spaces.setdefault(place.space, {})
             keys = groups.setdefault(place.group, {})

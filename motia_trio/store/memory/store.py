@@ -11,10 +11,20 @@ from attrs import evolve
 
 from motia_trio.messages import Ack, Bury, DeadLetter, Delivery, GiveBack, Retry
 from motia_trio.store.ids import MessageIds
+from motia_trio.store.log import LOG_ROWS, Log, missed_of, time_of
 from motia_trio.store.memory.items import Items
 from motia_trio.store.memory.shelf import Claim, Shelf, arrivals_of, counts_of
-from motia_trio.store.planning import check_seen, plan_writes
-from motia_trio.store.protocol import KEY_LIFETIME, Agenda, Counts, Leased, Opened, Swept, Window
+from motia_trio.store.planning import check_seen, expiries, plan_writes
+from motia_trio.store.protocol import (
+    KEY_LIFETIME,
+    Agenda,
+    Counts,
+    Leased,
+    Opened,
+    Snapshot,
+    Swept,
+    Window,
+)
 from motia_trio.store.work import Change, Committed, Item, Place
 
 if TYPE_CHECKING:
@@ -27,34 +37,40 @@ if TYPE_CHECKING:
     )
 
     from motia_trio.messages import Message, Origin, Outcome, Route
-    from motia_trio.store.protocol import React
+    from motia_trio.store.protocol import Follow, React
     from motia_trio.store.work import Work
 
 __all__ = ["MemoryStore"]
 
 
 class MemoryStore:
-    """Keeps everything in this process. Nothing survives it."""
+    """Keeps everything in this process. Nothing survives it.
 
-    def __init__(self) -> None:
+    ``log``: how many changes of streams it remembers, for those who come back.
+    """
+
+    def __init__(self, log: int = LOG_ROWS) -> None:
         self._shelves: dict[tuple[str, str], Shelf] = {}  # by step and lane
         self._dead: dict[int, tuple[DeadLetter, Delivery]] = {}
         self._keys: dict[tuple[str, str], tuple[str, float]] = {}
         self._items = Items()
         self._ids = MessageIds()
         self._version = 0
+        self._log = Log(log)
         self._react: React | None = None
 
     @asynccontextmanager
     async def opened(
-        self,
-        now: float,  # noqa: ARG002 - the contract's
-        react: React | None = None,
+        self, now: float, react: React | None = None, follow: Follow | None = None
     ) -> AsyncIterator[Opened]:
         """Open the store; leaving gives back every lease."""
         self._react = react
+        latest = time_of(self._log.last) if self._log.last else 0.0
+        self._log.follow = follow
+        if not self._log.last:
+            self._log.begin(self._log.next(now))
         try:
-            yield Opened()
+            yield Opened(latest)
         finally:
             for shelf in self._shelves.values():
                 for claim in shelf.claims.values():
@@ -80,7 +96,9 @@ class MemoryStore:
         if work.done is not None:
             self._leased(work.done)
         check_seen(work.seen, self._items, now)
-        planned = plan_writes(work.writes, self._items, now, self._new_version)
+        planned = plan_writes(
+            work.writes, self._items, now, self._new_version, lambda: self._log.next(now)
+        )
         following = self._following(planned.changes, work.origin, now)
         arrivals = arrivals_of((*work.messages, *following))  # may raise: before anything is kept
         self._items.take(planned.items)
@@ -95,6 +113,7 @@ class MemoryStore:
                     taken.append(delivery)
         if work.done is not None:
             self._end(work.done)
+        self._tell(planned.changes)
         return Committed(taken, duplicates, planned.changes)
 
     def _following(
@@ -280,7 +299,7 @@ class MemoryStore:
         await trio.lowlevel.checkpoint()
         self._keys = {name: known for name, known in self._keys.items() if now < known[1]}
         gone = self._items.expired(limit, now)
-        changes = [Change(place, item.value, None, expired=True) for place, item in gone.items()]
+        changes = expiries(gone, lambda: self._log.next(now))
         try:
             arrivals = arrivals_of(self._following(changes, None, now))
         except BaseException:
@@ -291,10 +310,32 @@ class MemoryStore:
             if not self._known(message, now):
                 for delivery, route in claims:
                     self._enter(delivery, evolve(route, take=False), now)
+        self._tell(changes)
         ends = [until for _, until in self._keys.values()]
         if (expiry := self._items.next_expiry()) is not None:
             ends.append(expiry)
         return Swept(changes, min(ends, default=None))
+
+    def _tell(self, changes: Sequence[Change]) -> None:
+        """Changes are kept: tell those of streams."""
+        followed = [change for change in changes if change.seq]
+        if followed:
+            self._log.keep(followed, self._log.excess())
+
+    def snapshot(
+        self, space: str, group: str, key: str | None, now: float, since: int | None = None
+    ) -> Snapshot:
+        """Give the items of a group of a stream, or of one ``key`` alone, as of one change."""
+        last = self._log.last
+        if key is None:
+            items = self._items.items(space, group, now)
+        else:
+            item = self._items.read(Place(space, group, key), now)
+            items = {} if item is None else {key: item}
+        if since is None or since not in self._log:
+            return Snapshot(last, items)
+        rows = self._log.after(since, space, group, key)
+        return Snapshot(last, {}, missed_of(rows, items, now))
 
     def _new_version(self) -> int:
         self._version += 1

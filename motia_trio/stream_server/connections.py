@@ -1,0 +1,158 @@
+"""One client on the port of the streams, from its first byte to its last."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+from trio_websocket import ConnectionClosed, wrap_server_stream
+
+from motia_trio.events import StreamConnectionFailed
+from motia_trio.failures import leaves, tell_error
+from motia_trio.http_server.requests import headers_of
+from motia_trio.stream_server.crowd import Guest
+from motia_trio.stream_server.handshakes import AUTHORIZATION
+from motia_trio.stream_server.lines import SocketLine
+
+if TYPE_CHECKING:
+    import socket
+
+    from trio_websocket import WebSocketRequest
+
+    from motia_trio.stream_server.crowd import Crowd
+    from motia_trio.stream_server.handshakes import Refusal
+    from motia_trio.streams import Session
+    from motia_trio.streams.sessions import Closing
+
+__all__ = ["Connection"]
+
+# seconds for a handshake, and for a client to say goodbye
+HANDSHAKE_WITHIN = 10.0
+CLOSE_WITHIN = 3.0
+# bytes that are read at once: clients send little
+_READ = 2048
+# what a client does that vanishes, or says what is no WebSocket
+_USUAL = (
+    OSError,
+    ConnectionClosed,
+    trio.BrokenResourceError,
+    trio.ClosedResourceError,
+    trio.BusyResourceError,
+)
+
+
+class Connection:
+    """Serves one client. Whatever goes wrong with it ends here."""
+
+    __slots__ = ("_crowd", "_nursery", "_peer", "_stopping", "line", "session")
+
+    def __init__(
+        self,
+        crowd: Crowd,
+        stream: trio.SocketStream | trio.SSLStream[trio.SocketStream],
+        sock: socket.socket | None,
+        peer: tuple[str, int],
+    ) -> None:
+        self._crowd = crowd
+        self._peer = peer
+        self._stopping = False
+        self._nursery: trio.Nursery | None = None
+        self.line = SocketLine(stream, sock)
+        #: there once the client was let in
+        self.session: Session | None = None
+
+    def stop(self) -> None:
+        """Have it end when all that waits has been sent."""
+        self._stopping = True
+        if self.session is not None:
+            self.session.stop()
+        elif self._nursery is not None:
+            self._nursery.cancel_scope.cancel()
+
+    async def run(self, stream: trio.SocketStream | trio.SSLStream[trio.SocketStream]) -> None:
+        """Serve it."""
+        try:
+            if isinstance(stream, trio.SSLStream):
+                with trio.fail_after(HANDSHAKE_WITHIN):
+                    await stream.do_handshake()
+            async with trio.open_nursery() as self._nursery:
+                await self._speak(self._nursery)
+                self._nursery.cancel_scope.cancel()
+        except BaseException as error:  # noqa: ASYNC103 - what must pass is raised below
+            self._judge(error)
+        finally:
+            self.line.abort()
+
+    def _judge(self, error: BaseException) -> None:
+        found = leaves(error)
+        told = [leaf for leaf in found if not isinstance(leaf, (*_USUAL, trio.Cancelled))]
+        told = [leaf for leaf in told if not isinstance(leaf, trio.TooSlowError)]
+        if any(isinstance(leaf, KeyboardInterrupt) for leaf in told):
+            raise error
+        if told:
+            words = tell_error(told[0])
+            self._crowd.observers.tell(
+                StreamConnectionFailed(self._peer[0], words.error, words.traceback)
+            )
+        for leaf in found:
+            if isinstance(leaf, trio.Cancelled):
+                raise leaf from None  # alone, without what was told
+
+    async def _speak(self, nursery: trio.Nursery) -> None:
+        with trio.move_on_after(HANDSHAKE_WITHIN) as limit:
+            self.line.on_end = limit.cancel  # then there will be no request
+            request = await wrap_server_stream(
+                nursery,
+                self.line,
+                message_queue_size=1,
+                max_message_size=self._crowd.settings.stream_frame_limit,
+                receive_buffer_size=_READ,
+            )
+            self.line.on_end = None
+        if limit.cancelled_caught or self._stopping:
+            return
+        protocols = request.proposed_subprotocols
+        admitted = await self._crowd.admit(
+            headers_of(request.headers),
+            request.path,
+            protocols,
+            {"client": self._peer, "scheme": "ws"},
+        )
+        if not isinstance(admitted, Guest):
+            await self._refuse(request, admitted)
+            return
+        try:
+            await self._serve(nursery, request, admitted)
+        finally:
+            admitted.leave()
+
+    @staticmethod
+    async def _refuse(request: WebSocketRequest, refusal: Refusal) -> None:
+        with trio.move_on_after(CLOSE_WITHIN):
+            await request.reject(
+                refusal.status, extra_headers=list(refusal.headers), body=refusal.body
+            )
+
+    async def _serve(self, nursery: trio.Nursery, request: WebSocketRequest, guest: Guest) -> None:
+        chosen = AUTHORIZATION if AUTHORIZATION in request.proposed_subprotocols else None
+        with trio.fail_after(HANDSHAKE_WITHIN):
+            socket = await request.accept(subprotocol=chosen)
+        self.session = session = self._crowd.session(guest, self.line, nursery)
+        if self._stopping:
+            session.stop()
+
+        async def receive() -> str | bytes | None:
+            try:
+                return await socket.get_message()
+            except ConnectionClosed:
+                return None
+
+        closing: Closing | None = None
+        try:
+            closing = await session.run(receive)
+            if closing is not None:
+                with trio.move_on_after(CLOSE_WITHIN):
+                    await socket.aclose(closing.code, closing.reason)
+        finally:
+            self._crowd.tell_closed(guest, closing)
+            await session.leave()  # noqa: ASYNC102 - shields itself

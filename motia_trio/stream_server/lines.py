@@ -1,0 +1,195 @@
+"""What carries messages: bytes on a socket beside trio-websocket's own, and ASGI events."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from motia_trio.streams.wire import Message
+
+__all__ = ["PING", "AsgiLine", "SocketLine"]
+
+# an empty ping. Source: RFC 6455, 5.5.2
+PING = b"\x89\x00"
+
+
+def _frame_of(message: Message) -> bytes:
+    """A message as one frame of text, which is made once. Source: RFC 6455, 5.2."""
+    if message.frame is None:
+        text = message.text
+        size = len(text)
+        if size < 126:
+            head = b"\x81%c" % size
+        elif size < 65536:
+            head = b"\x81\x7e" + size.to_bytes(2)
+        else:
+            head = b"\x81\x7f" + size.to_bytes(8)
+        message.frame = head + text
+    return message.frame
+
+
+class SocketLine(trio.abc.Stream):
+    """A socket that trio-websocket reads from and writes to, and that takes frames beside it.
+
+    trio-websocket does the handshake, what comes in, pongs and the close; changes go out as frames
+    that were made once for all, without waiting if the socket has room. Both come out whole, one
+    after the other. A :class:`~motia_trio.streams.sessions.Line`.
+    """
+
+    def __init__(
+        self,
+        stream: trio.SocketStream | trio.SSLStream[trio.SocketStream],
+        sock: socket.socket | None,
+    ) -> None:
+        self._stream = stream
+        # what is written to directly; None with TLS, where only the stream can
+        self._socket = sock
+        self._rest: memoryview | bytes = b""
+        self._lock = trio.Lock()
+        self._closed = False
+        #: the Trio time at which something came last
+        self.heard = trio.current_time()
+        #: whether it was pinged since
+        self.pinged = False
+        #: called when it ends, as long as that is somebody's concern
+        self.on_end: Callable[[], object] | None = None
+
+    # a line
+
+    def write(self, message: Message) -> bool:
+        """Send a message, now, if the socket has room."""
+        return self._write(message.frame or _frame_of(message))
+
+    def ping(self) -> None:
+        """Send a ping, if nothing else waits to be sent: then that will tell as well."""
+        self.pinged = True
+        self._write(PING)
+
+    def _write(self, data: bytes) -> bool:
+        if self._socket is None or self._rest or self._lock.locked():
+            return False
+        try:
+            sent = self._socket.send(data)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True  # the client is gone: whoever reads hears of it
+        if sent < len(data):
+            self._rest = memoryview(data)[sent:]
+        return True
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether part of a message has yet to go out."""
+        return bool(self._rest)
+
+    async def flush(self) -> None:
+        """Send the rest of what was begun. A checkpoint if there is something."""
+        if self._rest:
+            async with self._lock:
+                await self._send_rest()
+
+    async def send(self, messages: Sequence[Message]) -> None:
+        """Send messages. A checkpoint."""
+        frames = [_frame_of(message) for message in messages]
+        await self.send_all(frames[0] if len(frames) == 1 else b"".join(frames))
+
+    # a stream
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Send bytes. Who is cancelled meanwhile has sent all or nothing, once all is flushed."""
+        async with self._lock:
+            if self._socket is None:
+                await self._stream.send_all(data)
+            else:
+                await self._send_rest()
+                self._rest = bytes(data)
+                await self._send_rest()
+
+    async def _send_rest(self) -> None:
+        sock = self._socket
+        while self._rest:
+            if sock is None or self._closed:
+                raise trio.ClosedResourceError("the connection is closed")
+            try:
+                sent = sock.send(self._rest)
+            except BlockingIOError:
+                try:
+                    await trio.lowlevel.wait_writable(sock)
+                except OSError as error:
+                    raise trio.BrokenResourceError("the client is gone") from error
+            except OSError as error:
+                self._rest = b""
+                raise trio.BrokenResourceError("the client is gone") from error
+            else:
+                self._rest = memoryview(self._rest)[sent:] if sent < len(self._rest) else b""
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Wait until something may be sent."""
+        await self._stream.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        """Receive bytes."""
+        try:
+            data = await self._stream.receive_some(max_bytes)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self._end()
+            raise
+        if data:
+            self.heard = trio.current_time()
+            self.pinged = False
+        else:
+            self._end()
+        return data
+
+    async def aclose(self) -> None:
+        """Close the socket; what was sent is left to arrive."""
+        self._end()
+        if not self._closed:
+            self._closed = True
+            trio.lowlevel.notify_closing(self._raw)
+            await self._stream.aclose()
+
+    def abort(self) -> None:
+        """Close the socket at once."""
+        if not self._closed:
+            self._closed = True
+            self._raw.close()
+
+    @property
+    def _raw(self) -> trio.socket.SocketType:
+        stream = self._stream
+        return (stream.transport_stream if isinstance(stream, trio.SSLStream) else stream).socket
+
+    def _end(self) -> None:
+        if self.on_end is not None:
+            self.on_end()
+
+
+class AsgiLine:
+    """A web socket of an ASGI server. A :class:`~motia_trio.streams.sessions.Line`."""
+
+    is_blocked = False
+
+    def __init__(self, send: Callable[[Any], Awaitable[None]]) -> None:
+        self._send = send
+
+    def write(self, message: Message) -> bool:  # noqa: ARG002 - the line's
+        """Take nothing: ASGI cannot send without waiting."""
+        return False
+
+    async def flush(self) -> None:
+        """There is never anything."""
+
+    async def send(self, messages: Sequence[Message]) -> None:
+        """Send messages. A checkpoint."""
+        for message in messages:
+            try:
+                await self._send({"type": "websocket.send", "text": message.text.decode()})
+            except Exception as error:
+                raise trio.BrokenResourceError("the client is gone") from error

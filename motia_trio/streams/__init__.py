@@ -1,0 +1,8 @@
+"""Live streams: who follows what, and what they are sent. Knows no sockets."""
+
+from __future__ import annotations
+
+from motia_trio.streams.hub import Hub
+from motia_trio.streams.sessions import Session
+
+__all__ = ["Hub", "Session"]

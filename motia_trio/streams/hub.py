@@ -1,0 +1,374 @@
+"""The hub: from committed changes to those who follow them. Pure fan-out; it knows no sockets.
+
+The store tells of changes in the order of its commits, once they are kept. Each is encoded once,
+and pushed to every connection that follows its item or its group: one message per change and
+connection, however many of its subscriptions match.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from math import inf
+from typing import TYPE_CHECKING, Protocol
+
+import trio
+from attrs import define, field, frozen
+
+from motia_trio.streams.wire import Kind, Message, item_data, items_data, make_message
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from motia_trio.actors import WallClock
+    from motia_trio.store import Change, Item, Snapshot, Store
+
+__all__ = ["Hub", "Member", "Subscription"]
+
+# pushes after which others have their turn; so many members may be told of a change at once
+AT_ONCE = 64
+# changes that wait for their turn before those who write are made to wait
+BEHIND = 32
+
+
+class Member(Protocol):
+    """A connection, as the hub sees it."""
+
+    def push(self, message: Message) -> None:
+        """Have a message sent. Returns at once, and never raises."""
+        ...
+
+    def answer(self, messages: Sequence[Message]) -> None:
+        """Have a join answered. Returns at once, and never raises."""
+        ...
+
+
+@define(eq=False)
+class Subscription:
+    """What one join follows: a group of a stream, or one item of it."""
+
+    id: str
+    stream: str
+    group: str
+    key: str | None
+    since: int | None = None
+    #: whether the member is sent its changes; and whether it has been left
+    begun: bool = False
+    over: bool = False
+
+
+@define(eq=False)
+class _Room:
+    """Who is in a group, and what each of them follows: counted, as one may join several times."""
+
+    present: dict[Member, int] = field(factory=dict)
+    members: dict[Member, int] = field(factory=dict)
+    items: dict[str, dict[Member, int]] = field(factory=dict)
+    #: the last change here, told or not
+    changed: int = 0
+    #: the items as clients get them, as they were at a change, and until when they are
+    data: bytes = b""
+    data_seq: int = -1
+    data_until: float = inf
+
+    def is_fresh(self, told: int, now: float) -> bool:
+        """Whether the items are as ``data`` has them, to whoever has been told so far."""
+        return self.changed <= self.data_seq <= told and now < self.data_until
+
+
+@frozen
+class _Sent:
+    """An event of ``send``, waiting for its turn among the changes."""
+
+    stream: str
+    group: str
+    key: str | None
+    event: bytes = field(repr=False)
+
+
+@define(order=True)
+class _Answer:
+    """A snapshot that is ahead of what has been told: it has its place behind ``seq``."""
+
+    seq: int
+    number: int
+    member: Member = field(order=False)
+    subscription: Subscription = field(order=False)
+    snapshot: Snapshot = field(order=False)
+
+
+class Hub:
+    """Who follows what, and how far they have been told.
+
+    :meth:`tell` is the store's ``follow``. Small crowds are told at once; what is for a large one
+    waits for the task :meth:`run`, which lets others have their turn, and whoever writes waits when
+    that is behind.
+    """
+
+    def __init__(self, store: Store, clock: WallClock) -> None:
+        self._store = store
+        self._clock = clock
+        self._rooms: dict[tuple[str, str], _Room] = {}
+        self._inbox: deque[Change | _Sent] = deque()
+        self._answers: list[_Answer] = []
+        self._numbers = 0
+        self._stamp = 0
+        self._wake = trio.Event()
+        self._calm = trio.Event()
+        self._busy = False
+        #: the ``seq`` of the last change that everybody has been told of whom it concerns
+        self.told = 0
+        #: messages that were pushed
+        self.pushed = 0
+
+    # what is to be told
+
+    def start(self) -> None:
+        """Begin after the last change that the store had when it was opened."""
+        self.told = self._store.snapshot("(hub)", "-", "-", self._clock.now()).seq
+
+    def tell(self, changes: Sequence[Change]) -> None:
+        """Tell of changes that are kept, in the order of their commits. Returns at once."""
+        for change in changes:
+            place = change.place
+            room = self._rooms.get((place.space, place.group))
+            if room is not None:
+                room.changed = change.seq
+            if self._is_behind():
+                self._inbox.append(change)
+            elif room is None:
+                self.told = change.seq
+            elif len(room.present) <= AT_ONCE:
+                self._push_all(room, self._of_change(change), place.key)
+                self.told = change.seq
+            else:
+                self._inbox.append(change)
+                self._wake.set()
+        self._answer_those_due()
+
+    def send(self, stream: str, group: str, key: str | None, event: bytes) -> None:
+        """Tell of an event that is not kept; ``event`` is JSON. Returns at once."""
+        room = self._rooms.get((stream, group))
+        if room is None:
+            return
+        sent = _Sent(stream, group, key, event)
+        if self._is_behind() or len(room.present) > AT_ONCE:
+            self._inbox.append(sent)
+            self._wake.set()
+        else:
+            self._push_all(room, self._of_event(sent), key)
+
+    def _is_behind(self) -> bool:
+        return bool(self._inbox) or self._busy
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether so much is to be told that whoever writes has to wait."""
+        return len(self._inbox) > BEHIND
+
+    async def wait_for_turn(self) -> None:
+        """Wait as long as too much is to be told. A checkpoint then."""
+        while self.is_crowded:
+            await self._calm.wait()
+
+    async def settled(self) -> None:
+        """Wait until all that was committed has been told. A checkpoint if there is something."""
+        while self._is_behind():
+            await self._calm.wait()
+
+    async def run(self) -> None:
+        """Tell large crowds of what there is, until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake = trio.Event()
+            pushes = 0
+            while self._inbox:
+                entry = self._inbox.popleft()
+                self._busy = True
+                pushes = await self._tell_crowd(entry, pushes)
+                self._busy = False
+                if not isinstance(entry, _Sent):
+                    self.told = entry.seq
+                self._answer_those_due()
+                if len(self._inbox) <= BEHIND:
+                    self._calm.set()
+                    self._calm = trio.Event()
+
+    async def _tell_crowd(self, entry: Change | _Sent, pushes: int) -> int:
+        if isinstance(entry, _Sent):
+            place, key = (entry.stream, entry.group), entry.key
+        else:
+            place, key = (entry.place.space, entry.place.group), entry.place.key
+        room = self._rooms.get(place)
+        if room is None:
+            return pushes
+        message = self._of_event(entry) if isinstance(entry, _Sent) else self._of_change(entry)
+        alone = room.items.get(key) if key is not None else None
+        for member in self._whom(room, key):
+            if pushes >= AT_ONCE:
+                pushes = 0
+                await trio.lowlevel.checkpoint()
+            if member in room.members or (alone is not None and member in alone):  # still
+                member.push(message)
+                self.pushed += 1
+            pushes += 1
+        return pushes
+
+    def _push_all(self, room: _Room, message: Message, key: str | None) -> None:
+        for member in self._whom(room, key):
+            member.push(message)
+            self.pushed += 1
+
+    @staticmethod
+    def _whom(room: _Room, key: str | None) -> list[Member]:
+        """Who is told of something about a key, or about the group: each once."""
+        whom = list(room.members)
+        if key is not None and key in room.items:
+            whom += [member for member in room.items[key] if member not in room.members]
+        return whom
+
+    # who is there
+
+    def arrive(self, member: Member, subscription: Subscription) -> None:
+        """Count a member in, who may join: :meth:`begin` follows when there is room to answer."""
+        room = self._rooms.setdefault((subscription.stream, subscription.group), _Room())
+        room.present[member] = room.present.get(member, 0) + 1
+
+    def begin(self, member: Member, subscription: Subscription) -> None:
+        """Answer a join, and have the member sent every change from there on.
+
+        The snapshot and the beginning are one point of the commit order. Returns at once; the
+        answer comes when everything that the snapshot has in it was told.
+
+        Raises:
+            OSError: the store could not be read.
+        """
+        if subscription.over:
+            return
+        stream, group, key = subscription.stream, subscription.group, subscription.key
+        room = self._rooms[stream, group]
+        now = self._clock.now()
+        whole = key is None and subscription.since is None
+        if whole and not self._is_behind() and room.is_fresh(self.told, now):
+            self._answer_with("sync", room.data, member, subscription)
+            return
+        snapshot = self._store.snapshot(stream, group, key, now, subscription.since)
+        if snapshot.seq <= self.told:
+            self._answer(member, subscription, snapshot)
+        else:
+            self._numbers += 1
+            answer = _Answer(snapshot.seq, self._numbers, member, subscription, snapshot)
+            heapq.heappush(self._answers, answer)
+
+    def depart(self, member: Member, subscription: Subscription) -> None:
+        """Send a member nothing more of what it followed."""
+        if subscription.over:
+            return
+        subscription.over = True
+        place = subscription.stream, subscription.group
+        room = self._rooms[place]
+        if subscription.begun:
+            key = subscription.key
+            followers = room.members if key is None else room.items[key]
+            _count_down(followers, member)
+            if key is not None and not followers:
+                del room.items[key]
+        _count_down(room.present, member)
+        if not room.present:
+            del self._rooms[place]
+
+    def presence(self, stream: str, group: str) -> int:
+        """Tell how many connections are in a group now, or follow an item of it."""
+        room = self._rooms.get((stream, group))
+        return len(room.present) if room is not None else 0
+
+    # answers to joins
+
+    def _answer_those_due(self) -> None:
+        while self._answers and self._answers[0].seq <= self.told:
+            due = heapq.heappop(self._answers)
+            if not due.subscription.over:
+                self._answer(due.member, due.subscription, due.snapshot)
+
+    def _answer(self, member: Member, subscription: Subscription, snapshot: Snapshot) -> None:
+        if snapshot.missed is not None:
+            since = b'{"since":%d}' % (subscription.since or 0)
+            place = subscription.stream, subscription.group, subscription.key
+            # who is cut off in the midst of it resumes from what it had before
+            seq = (subscription.since or 0) if snapshot.missed else self.told
+            messages = [self._message("resume", since, seq, *place)]
+            for missed in snapshot.missed:
+                where = subscription.stream, subscription.group, missed.key
+                if missed.item is None:
+                    data = item_data(b"{}", missed.key)
+                else:
+                    data = item_data(missed.item.value, missed.key)
+                messages.append(self._message(missed.kind, data, missed.seq, *where))
+            self._begin(member, subscription)
+            member.answer(messages)
+            return
+        if subscription.key is not None:
+            item = snapshot.items.get(subscription.key)
+            data = None if item is None else item_data(item.value, subscription.key)
+        else:
+            data = items_data((key, item.value) for key, item in snapshot.items.items())
+            room = self._rooms[subscription.stream, subscription.group]
+            room.data, room.data_seq = data, snapshot.seq
+            room.data_until = _first_to_go(snapshot.items)
+        self._answer_with("sync", data, member, subscription)
+
+    def _answer_with(
+        self, kind: Kind, data: bytes | None, member: Member, subscription: Subscription
+    ) -> None:
+        place = subscription.stream, subscription.group, subscription.key
+        self._begin(member, subscription)
+        member.answer([self._message(kind, data, self.told, *place)])
+
+    def _begin(self, member: Member, subscription: Subscription) -> None:
+        if subscription.begun:
+            return
+        subscription.begun = True
+        room = self._rooms[subscription.stream, subscription.group]
+        followers = room.members
+        if subscription.key is not None:
+            followers = room.items.setdefault(subscription.key, {})
+        followers[member] = followers.get(member, 0) + 1
+
+    def refusal(self, stream: str, group: str, key: str | None) -> Message:
+        """Tell a client that it may not join."""
+        return self._message("unauthorized", None, self.told, stream, group, key)
+
+    # messages
+
+    def _of_change(self, change: Change) -> Message:
+        place = change.place
+        if change.new is None:
+            kind: Kind = "delete"
+            data = item_data(change.old or b"{}", place.key)
+        else:
+            kind = "create" if change.old is None else "update"
+            data = item_data(change.new, place.key)
+        return self._message(kind, data, change.seq, *place)
+
+    def _of_event(self, sent: _Sent) -> Message:
+        return self._message("event", sent.event, self.told, sent.stream, sent.group, sent.key)
+
+    def _message(
+        self, kind: Kind, data: bytes | None, seq: int, stream: str, group: str, key: str | None
+    ) -> Message:
+        self._stamp = max(int(self._clock.now() * 1000) * 1000, self._stamp + 1)
+        return make_message(
+            kind, data, stamp=self._stamp, seq=seq, stream=stream, group=group, key=key
+        )
+
+
+def _count_down(counted: dict[Member, int], member: Member) -> None:
+    if counted[member] == 1:
+        del counted[member]
+    else:
+        counted[member] -= 1
+
+
+def _first_to_go(items: Mapping[str, Item]) -> float:
+    """When the first of some items expires."""
+    return min((item.expires_at for item in items.values() if item.expires_at is not None), default=inf)
