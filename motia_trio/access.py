@@ -92,6 +92,8 @@ class Direct:
         finally:
             shared.activity.leave()
         _tell(shared, (write,), committed.changes)
+        if shared.hub.is_crowded:
+            await shared.hub.wait_for_turn()
         return committed.changes
 
     async def send(self, stream: str, group: str, key: str | None, event: bytes) -> None:
@@ -109,6 +111,8 @@ class Direct:
         else:
             await trio.lowlevel.checkpoint()  # as any write is: else a loop of them never ends
         shared.hub.send(stream, group, key, event)
+        if shared.hub.is_crowded:
+            await shared.hub.wait_for_turn()
 
     def presence(self, stream: str, group: str) -> int:
         """Give how many connections follow a group of a stream now."""
@@ -296,6 +300,10 @@ class _Raw:
     def groups(self, space: str, now: float) -> Sequence[str]:
         del now
         return self._transaction.groups(space)
+
+    def ages(self, space: str, group: str, now: float) -> Mapping[str, object]:
+        del space, group, now  # what is too old is told at the commit
+        return {}
 
 
 def _tell(shared: Shared, writes: Sequence[Write], changes: Sequence[Change]) -> None:

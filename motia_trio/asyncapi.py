@@ -45,25 +45,43 @@ _STATE_CHANGE = {
         "new_value": _ANY_OR_NOTHING,
     },
 }
-_STREAM_CHANGE: dict[str, Any] = {
+_SENT: dict[str, Any] = {
+    "description": "What was sent to the stream, and is not kept.",
     "type": "object",
-    "required": ["type", "timestamp", "stream_name", "group_id", "id", "event"],
+    "required": ["type", "data"],
     "properties": {
-        "type": {"const": "stream"},
-        "timestamp": {"description": "Milliseconds since 1970.", "type": "integer"},
-        "stream_name": {"type": "string"},
-        "group_id": {"type": "string"},
-        "id": {"type": "string"},
-        "event": {
+        "type": {"const": "event"},
+        "data": {
             "type": "object",
             "required": ["type", "data"],
-            "properties": {
-                "type": {"enum": ["create", "update", "delete", "event"]},
-                "data": {"description": "The item."},
-            },
+            "properties": {"type": {"type": "string"}, "data": {}},
         },
     },
 }
+
+
+def _stream_change(item: Node) -> dict[str, Any]:
+    """What a step is told of a change of an item, and of an event."""
+    change = {
+        "type": "object",
+        "required": ["type", "data"],
+        "properties": {"type": {"enum": ["create", "update", "delete"]}, "data": item},
+    }
+    return {
+        "type": "object",
+        "required": ["type", "timestamp", "stream_name", "group_id", "id", "event"],
+        "properties": {
+            "type": {"const": "stream"},
+            "timestamp": {"description": "Milliseconds since 1970.", "type": "integer"},
+            "stream_name": {"type": "string"},
+            "group_id": {"type": "string"},
+            "id": {
+                "description": "Null for an event to a whole group.",
+                "type": ["string", "null"],
+            },
+            "event": {"oneOf": [change, _SENT]},
+        },
+    }
 
 
 def asyncapi_document(
@@ -211,7 +229,8 @@ class _Document:
         about = {
             "address": f"streams/{quote(name, safe='')}/{{groupId}}/{{itemId}}",
             "title": name,
-            "description": "Changes of the stream's items. Those of one item come in order.",
+            "description": "Changes of the stream's items, and what is sent to it. "
+            "Those of one item come in order.",
             "parameters": parameters,
         }
         return self._channel("stream", name, about, "StreamChange", self._change_of(name))
@@ -220,17 +239,9 @@ class _Document:
         """The payload of a stream's changes: with its items' schema, if it has one."""
         declared = self._streams.get(stream)
         if declared is None or declared.schema is None:
-            return _STREAM_CHANGE
+            return _stream_change({"description": "The item."})
         placed = self._schemas.add(declared.schema.json_schema, f"{identifier(stream)}Item")
-        event = _STREAM_CHANGE["properties"]["event"]
-        properties = {**event["properties"], "data": to_draft_07(placed)}
-        return {
-            **_STREAM_CHANGE,
-            "properties": {
-                **_STREAM_CHANGE["properties"],
-                "event": {**event, "properties": properties},
-            },
-        }
+        return _stream_change(to_draft_07(placed))
 
     def _channel(
         self, kind: str, name: str, about: dict[str, Any], message: str, *payloads: Node

@@ -36,6 +36,7 @@ from motia_trio.scheduler import Scheduler
 from motia_trio.shared import Shared
 from motia_trio.store import check_name, store_at
 from motia_trio.streams import Hub
+from motia_trio.streams.gates import Gates
 from motia_trio.sweeper import Sweeper
 from motia_trio.tree import tell_tree
 from motia_trio.warden import Warden
@@ -82,6 +83,8 @@ class Runtime:
         self._policy = policy
         self._state = "new"
         self._shared: Shared
+        #: who may follow streams: what the app says of each client
+        self.gates: Gates
         self._actors: dict[str, StepActor] = {}
         self._supervisor: Supervisor
         self._scope = trio.CancelScope()
@@ -196,6 +199,8 @@ class Runtime:
         shared.hub = Hub(store, shared.clock)
         shared.warden = Warden(shared, actors)
         self._shared = shared
+        authenticate = self.app.authenticate_of(self.settings)
+        self.gates = Gates(shared, authenticate, limit=self.settings.request_timeout)
         self._supervisor = Supervisor(
             self._policy,
             _Listener(self._observers, self.app.root),

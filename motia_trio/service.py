@@ -76,7 +76,8 @@ async def open_runtime(
     """Run an app for the length of a scope.
 
     ``http="127.0.0.1:0"`` serves the HTTP triggers there (port 0: a free one), and ``streams`` the
-    live streams, for web sockets; they are also served at ``http``. ``observers`` are told what happens; without them it goes to the standard library's logger ``motia_trio``.
+    live streams, for web sockets; who connects to ``http`` may follow them, too. ``observers`` are
+    told what happens; without them it goes to the standard library's logger ``motia_trio``.
     ``restarts`` decides about crashed actors. ``settings`` go over those of the app. With ``idle``
     no step runs: what is enqueued waits in the store, which is there to be looked at and changed.
     ``control`` is the folder for the socket through which ``motia-trio status`` and the other
@@ -84,8 +85,8 @@ async def open_runtime(
 
     Leaving the scope in order stops accepting, lets what runs finish within ``shutdown_timeout``
     seconds, and gives the rest back. Who follows streams is told of all that came of it, and then
-    closed with 1001. An error in the scope, or its cancellation, ends what runs at
-    once. A checkpoint at both ends.
+    closed with 1001. An error in the scope, or its cancellation, ends what runs at once. A
+    checkpoint at both ends.
 
     Raises:
         SettingInvalid: a setting is unknown or does not fit.
@@ -105,12 +106,14 @@ async def open_runtime(
     )
     service.settings.agree()
     with sole_error():
-        async with service.running(), control_edge(service, control):
-            async with _streams_edge(service, None if idle else streams):
-                async with _mounts(service, idle=idle), _http_edge(service, http):
-                    yield service
-                # who asks by the control socket sees what holds the stop up
-                await service.finish()
+        async with (
+            service.running(),
+            control_edge(service, control),
+            _streams_edge(service, None if idle else streams),
+        ):
+            async with _mounts(service, idle=idle), _http_edge(service, http):
+                yield service
+            await service.finish()  # who asks by the control socket sees what holds the stop up
 
 
 @contextmanager
@@ -207,7 +210,8 @@ async def serve(
     """Run an app as a task that says when it is ready: ``rt = await nursery.start(serve, app)``.
 
     Serves HTTP where the app's ``host`` and ``port`` settings say, unless ``http`` says otherwise;
-    and live streams at ``stream_port``, if the app declares any, unless ``streams`` does. Takes what :func:`open_runtime` takes; runs until it is cancelled.
+    and live streams at ``stream_port``, if the app declares any, unless ``streams`` does. Takes
+    what :func:`open_runtime` takes; runs until it is cancelled.
     """
     host = app.settings.host
     bind = http if http is not None else f"{host}:{app.settings.port}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import trio
 from attrs import define, field
@@ -11,7 +11,7 @@ from attrs import define, field
 from motia_trio.events import Observers
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping
 
     from motia_trio.actors import WallClock
     from motia_trio.asks import Asks
@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     from motia_trio.router import Router
     from motia_trio.scheduler import Scheduler
     from motia_trio.steps import Handler, StreamDeclaration
-    from motia_trio.store import Change, Store
+    from motia_trio.store import Store
+    from motia_trio.streams import Hub
     from motia_trio.sweeper import Sweeper
     from motia_trio.warden import Warden
 
-__all__ = ["Activity", "Hub", "Shared"]
+__all__ = ["Activity", "Shared"]
 
 
 class Activity:
@@ -53,22 +54,6 @@ class Activity:
         if self._changed is None:
             self._changed = trio.Event()
         await self._changed.wait()
-
-
-class Hub(Protocol):
-    """Who tells the clients of streams. Nothing of it waits or raises."""
-
-    def tell(self, changes: Sequence[Change]) -> None:
-        """Tell of changes that are kept, in the order in which they were."""
-        ...
-
-    def send(self, stream: str, group: str, key: str | None, event: bytes) -> None:
-        """Tell of an event, as JSON: a whole group, or who follows one item of it."""
-        ...
-
-    def presence(self, stream: str, group: str) -> int:
-        """Give the number of connections that follow a group, or an item of it, now."""
-        ...
 
 
 @define(eq=False)

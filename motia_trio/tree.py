@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from motia_trio.actors import ChildState, ChildStatistics, MailboxStatistics
     from motia_trio.plans import ScheduleNode
     from motia_trio.shared import Shared
+    from motia_trio.streams import HubStatistics
 
 __all__ = ["ActorNode", "Tree", "tell_tree"]
 
@@ -46,13 +47,15 @@ class ActorNode:
 class Tree:
     """The supervisor tree at one moment. ``unheard`` counts messages to topics without a step.
 
-    ``dropped_answers`` counts answers to an ``ask`` that nobody waited for any more.
+    ``dropped_answers`` counts answers to an ``ask`` that nobody waited for any more. ``streams`` is
+    who follows live streams.
     """
 
     state: str
     in_flight: int
     actors: tuple[ActorNode, ...]
     unheard: Mapping[str, int]
+    streams: HubStatistics
     dropped_answers: int = 0
 
     def __getitem__(self, name: str) -> ActorNode:
@@ -74,6 +77,7 @@ def tell_tree(
         shared.activity.count,
         nodes,
         dict(shared.router.unheard),
+        shared.hub.statistics(),
         shared.asks.dropped,
     )
 

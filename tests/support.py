@@ -69,9 +69,18 @@ class Command:
     @property
     def url(self) -> str:
         """Where it serves HTTP."""
-        found = re.fullmatch(r"ready http=(http://127\.0\.0\.1:\d+)\n", self.ready)
+        return self._told()[1]
+
+    @property
+    def streams_url(self) -> str:
+        """Where it serves streams."""
+        return self._told()[2]
+
+    def _told(self) -> re.Match[str]:
+        where = r"://127\.0\.0\.1:\d+"
+        found = re.fullmatch(rf"ready http=(http{where})(?: streams=(ws{where}))?\n", self.ready)
         assert found is not None, f"not the ready line: {self.ready!r}"
-        return found[1]
+        return found
 
     def stop(self, number: int = signal.SIGTERM) -> tuple[int, str, str]:
         """Send a signal; give the exit code, and what else came on stdout and stderr."""
@@ -83,7 +92,8 @@ class Command:
 @contextmanager
 def command(directory: Path, *options: str, env: dict[str, str] | None = None) -> Iterator[Command]:
     """Run the command on a project, until it says that it is ready."""
-    arguments = [sys.executable, "-m", "motia_trio", "run", str(directory), "--port", "0", *options]
+    ports = ["--port", "0", "--stream-port", "0"]
+    arguments = [sys.executable, "-m", "motia_trio", "run", str(directory), *ports, *options]
     process = subprocess.Popen(
         arguments,
         stdout=subprocess.PIPE,

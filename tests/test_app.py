@@ -140,7 +140,7 @@ def test_all_problems_of_all_steps_are_reported_together() -> None:
 
 
 def test_triggers_of_every_kind_run_and_none_is_warned_of() -> None:
-    assert App([make(cron("@daily"), stream("s"))]).warnings == ()
+    assert App([make(cron("@daily"), stream("s"))], streams=[{"name": "s"}]).warnings == ()
 
 
 def test_topics_that_nobody_listens_to_are_warned_of() -> None:

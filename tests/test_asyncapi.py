@@ -209,6 +209,24 @@ def test_a_declared_stream_is_a_channel_with_its_items_schema() -> None:
         assert fits(document, payload_of(document, "notes"))({**told, "event": event})
 
 
+@pytest.mark.parametrize(
+    ("key", "data", "fit"),
+    [
+        ("1", {"type": "typing", "data": {"by": "ann"}}, True),
+        (None, {"type": "typing", "data": None}, True),
+        (1, {"type": "typing", "data": None}, False),
+        (None, {"text": "an item"}, False),
+    ],
+)
+def test_what_is_sent_to_a_stream_is_in_its_channel_too(key: Any, data: Any, fit: bool) -> None:  # noqa: FBT001
+    schema = {"type": "object", "required": ["text"]}
+    document = asyncapi_document(App(streams=[{"name": "chat", "schema": schema}]))
+    validate(document)
+    told = {"type": "stream", "timestamp": 1, "stream_name": "chat", "group_id": "g", "id": key}
+    event = {"type": "event", "data": data}
+    assert fits(document, payload_of(document, "chat"))({**told, "event": event}) is fit
+
+
 def test_topics_that_make_one_id_are_told_apart() -> None:
     document = document_of(
         step(queue("a b"), queue("a/b"), queue("a_b"), stream("a_b"), name="S")(handler)

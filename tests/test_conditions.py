@@ -123,7 +123,8 @@ async def test_conditions_of_changes_see_the_change() -> None:
     async def watch(input: Any, ctx: Any) -> None:
         seen.append(input["new_value"] if ctx.is_state() else input.event.data)
 
-    async with open_runtime(App([watch]), observers=()) as rt:
+    app = App([watch], streams=[{"name": "log"}])
+    async with open_runtime(app, observers=()) as rt:
         for n in (3, 2, 4):
             await rt.state.set("stock", "a", n)
         for text in ("first", "second"):

@@ -18,6 +18,7 @@ from motia_trio.store import UpdateInvalid
 from motia_trio.store.sqlite.writer import Writer
 
 Where = dict[str, Any]
+STREAMS = [{"name": name} for name in ("chat", "a", "b c/ü", "other")]
 
 
 async def in_handler(
@@ -39,7 +40,7 @@ async def in_handler(
             out.append(error)
 
     config = config or {"name": "Go", "triggers": [{"type": "queue", "topic": "go"}]}
-    app = App([step(config, threaded if thread else handler)], **where)
+    app = App([step(config, threaded if thread else handler)], streams=STREAMS, **where)
     async with open_runtime(app, observers=()) as rt:
         await rt.enqueue("go")
         with trio.fail_after(20):
@@ -54,7 +55,7 @@ async def in_handler(
 
 
 async def test_what_is_set_can_be_got_listed_and_deleted(where: Where) -> None:
-    async with open_runtime(App([], **where), observers=()) as rt:
+    async with open_runtime(App([], streams=STREAMS, **where), observers=()) as rt:
         for items in (rt.state, rt.streams.chat):
             assert await items.get("g", "k") is None
             assert await items.list("g") == await items.keys("g") == await items.list_groups() == []
@@ -153,7 +154,7 @@ async def test_a_write_that_nobody_awaits_is_made_before_the_invocation_ends(whe
     async def go(data: Any, ctx: Any) -> None:
         await act(ctx)
 
-    async with open_runtime(App([go, watch], **where), observers=()) as rt:
+    async with open_runtime(App([go, watch], streams=STREAMS, **where), observers=()) as rt:
         await rt.enqueue("go")
         await rt.quiesce()
         assert await rt.state.get("g", "k") == 1
@@ -172,7 +173,7 @@ async def test_none_is_a_value_and_not_nothing(where: Where) -> None:
 
 
 async def test_state_and_every_stream_have_names_of_their_own(where: Where) -> None:
-    async with open_runtime(App([], **where), observers=()) as rt:
+    async with open_runtime(App([], streams=STREAMS, **where), observers=()) as rt:
         await rt.state.set("g", "k", "state")
         await rt.streams.a.set("g", "k", "a")
         await rt.streams["b c/ü"].set("g", "k", "b")
@@ -184,7 +185,7 @@ async def test_state_and_every_stream_have_names_of_their_own(where: Where) -> N
 
 @pytest.mark.parametrize("name", ["a", "ä" * 256, "x" * 512, " ", "\0", "\n", ":", "%", "'"])
 async def test_a_name_is_any_text_of_up_to_512_bytes(where: Where, name: str) -> None:
-    async with open_runtime(App([], **where), observers=()) as rt:
+    async with open_runtime(App([], streams=[{"name": name}], **where), observers=()) as rt:
         for items in (rt.state, rt.streams[name]):
             await items.set(name, name, 1)
             assert await items.get(name, name) == 1
@@ -216,7 +217,7 @@ async def test_a_group_and_a_key_are_not_one_string(where: Where) -> None:
     ],
 )
 async def test_what_is_no_name_is_refused_by_each_call(where: Where, name: Any, words: str) -> None:
-    async with open_runtime(App([], **where), observers=()) as rt:
+    async with open_runtime(App([], streams=STREAMS, **where), observers=()) as rt:
         items = rt.state
         of_a_group: list[Callable[[Any], Any]] = [
             lambda group: items.get(group, "k"),
@@ -243,7 +244,7 @@ async def test_what_is_no_name_is_refused_by_each_call(where: Where, name: Any, 
 
 
 async def test_what_it_does_not_have_is_told_with_what_it_has(where: Where) -> None:
-    async with open_runtime(App([], **where), observers=()) as rt:
+    async with open_runtime(App([], streams=STREAMS, **where), observers=()) as rt:
         with pytest.raises(AttributeError, match="state has no 'gett'; it has clear, delete, get,"):
             _ = rt.state.gett
         with pytest.raises(AttributeError, match="stream 'chat' has no '_limits'"):
@@ -269,7 +270,7 @@ async def test_a_value_is_what_json_makes_of_it_and_nobody_else_s(where: Where) 
 
 
 async def test_a_value_without_a_json_form_is_refused_by_the_path_to_it(where: Where) -> None:
-    async with open_runtime(App([], **where), observers=()) as rt:
+    async with open_runtime(App([], streams=STREAMS, **where), observers=()) as rt:
         with pytest.raises(NotEncodable, match=r"\$\.a\[1\]: NaN and infinity"):
             await rt.state.set("g", "k", {"a": [1, math.nan]})
         with pytest.raises(NotEncodable, match=r"\$\.b: .*object has no JSON form"):
@@ -281,7 +282,9 @@ async def test_a_value_without_a_json_form_is_refused_by_the_path_to_it(where: W
 
 async def test_a_value_over_the_limit_is_refused_with_names_size_and_limit(where: Where) -> None:
     """However it comes about; what was there stays."""
-    async with open_runtime(App([], message_limit=20, **where), observers=()) as rt:
+    async with open_runtime(
+        App([], message_limit=20, streams=STREAMS, **where), observers=()
+    ) as rt:
         await rt.state.set("g", "k", "x" * 18)
         words = r"state 'g', 'k': 21 bytes are over the limit of 20; raise message_limit"
         with pytest.raises(ValueTooLarge, match=words):
@@ -299,7 +302,7 @@ async def test_a_value_over_the_limit_is_refused_with_names_size_and_limit(where
 
 
 async def test_operations_are_applied_in_their_order_as_one(where: Where) -> None:
-    async with open_runtime(App([], **where), observers=()) as rt:
+    async with open_runtime(App([], streams=STREAMS, **where), observers=()) as rt:
         await rt.state.set("g", "k", {"n": 1, "gone": True})
         told = await rt.state.update(
             "g",
@@ -495,7 +498,7 @@ async def test_each_change_of_state_fires_the_triggers_that_watch_it(where: Wher
         key=state(key="k"),
         one=state(group_id="a", key="k"),
     )
-    async with open_runtime(App(watch.steps, **where), observers=()) as rt:
+    async with open_runtime(App(watch.steps, streams=STREAMS, **where), observers=()) as rt:
         await rt.state.set("a", "k", 1)
         await rt.quiesce()
         await rt.state.set("a", "l", {"n": [None]})
@@ -605,7 +608,7 @@ async def test_an_expiry_is_told_once_as_a_change_to_nothing(
 ) -> None:
     """Whether it is the sweeper who finds it, or the one who writes the key anew."""
     watch = Watch(every=state(), stream=stream("chat"))
-    async with open_runtime(App(watch.steps, **where), observers=()) as rt:
+    async with open_runtime(App(watch.steps, streams=STREAMS, **where), observers=()) as rt:
         await rt.state.set("g", "swept", 1, ttl=10)
         await rt.streams.chat.set("room", "1", "hello", ttl=10)
         await trio.sleep(20)
@@ -645,7 +648,7 @@ async def test_each_change_of_a_stream_fires_the_triggers_that_watch_it(where: W
         one=stream("chat", group_id="a", item_id="1"),
         other=stream("other"),
     )
-    async with open_runtime(App(watch.steps, **where), observers=()) as rt:
+    async with open_runtime(App(watch.steps, streams=STREAMS, **where), observers=()) as rt:
         now = rt._shared.clock.now  # noqa: SLF001 - the time that it says
         began = now()
         chat = rt.streams.chat
@@ -817,7 +820,7 @@ async def test_state_and_streams_are_there_when_the_store_is_opened_again(on_dis
             await rt.streams.chat.list_groups(),
         ]
 
-    app = App([], **on_disk)
+    app = App([], streams=STREAMS, **on_disk)
     async with open_runtime(app, observers=()) as rt:
         await rt.state.set("g", "k", {"n": 1})
         await rt.state.set("g", "none", None)

@@ -11,7 +11,7 @@ import httpx
 import pytest
 import trio
 
-from motia_trio import App, Overloaded, cron, http, open_runtime, queue, state, step, stream
+from motia_trio import App, Overloaded, Stream, cron, http, open_runtime, queue, state, step, stream
 from motia_trio.data import Request
 from motia_trio.events import AppWarned
 from tests.support import Notebook
@@ -20,6 +20,9 @@ from tests.support import Notebook
 SLOW, SOON = 60.0, 0.5
 # more messages than all hands and places there are, a hundred times over
 FLOOD = 2000
+
+# beside the handlers of these tests, they declare the streams that these follow
+ALL, OTHER = Stream("all"), Stream("s")
 
 mailboxes = pytest.mark.parametrize("mailbox", [1, 4, 100])
 

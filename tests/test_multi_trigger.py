@@ -24,6 +24,7 @@ ALL = {
         {"type": "stream", "streamName": "all"},
     ],
 }
+STREAMS = [{"name": "all"}]
 
 
 async def run_all(app: App) -> Any:
@@ -72,7 +73,7 @@ async def test_each_kind_of_trigger_has_its_own_handler_async_or_not() -> None:
         .on_stream(on_stream)
         .handlers()
     )
-    assert await run_all(App([made])) == "/all"
+    assert await run_all(App([made], streams=STREAMS)) == "/all"
     assert seen == [
         ("http", 1),
         ("queue", 2, False),
@@ -95,7 +96,7 @@ async def test_one_handler_asks_its_context_what_started_it() -> None:
         seen.append((ctx.trigger.type, ctx.trigger.index, guards.index(True), data and dict(data)))
         return {"status": 200, "body": "done"} if ctx.is_http() else None
 
-    await run_all(App([step(ALL, handler)]))
+    await run_all(App([step(ALL, handler)], streams=STREAMS))
     assert [each[:3] for each in seen] == [
         (kind, n, n) for n, kind in enumerate(("http", "queue", "cron", "state", "stream"))
     ]
@@ -134,7 +135,7 @@ async def test_match_calls_the_function_for_the_trigger_as_it_wants_to_be_called
             assert result == 3
         return result
 
-    app = App([step(ALL, handler if is_async else handler_in_thread)])
+    app = App([step(ALL, handler if is_async else handler_in_thread)], streams=STREAMS)
     assert await run_all(app) == 1
     assert seen == [("all", 2), "cron", ("state", 3), "stream"]
 

@@ -11,7 +11,7 @@ import httpx
 import pytest
 import trio
 
-from motia_trio import App, Service, open_runtime, queue, state, step
+from motia_trio import App, Service, Stream, open_runtime, queue, state, step
 from motia_trio.access import TRANSACTION_LIMIT
 from motia_trio.events import AskFailed, AttemptFailed, TransactionRepeated
 from tests.support import Notebook
@@ -19,6 +19,8 @@ from tests.support import Notebook
 Where = dict[str, Any]
 Act = Callable[[Any], Awaitable[Any]]
 
+# beside the handlers of these tests, they declare the streams that these write to
+CHAT, OTHER = Stream("chat"), Stream("g")
 INCREMENT = [{"type": "increment", "path": "n"}]
 
 

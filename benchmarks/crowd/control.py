@@ -46,7 +46,9 @@ async def obey_on_asyncio(publish: Publish) -> None:
         await _obey(line.split(), publish, asyncio.sleep)
 
 
-async def _obey(words: list[str], publish: Publish, sleep: Publish) -> None:
+async def _obey(
+    words: list[str], publish: Publish, sleep: Callable[[float], Awaitable[None]]
+) -> None:
     if words[0] == "look":
         answer = _look()
     else:

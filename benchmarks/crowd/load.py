@@ -69,9 +69,9 @@ class Client:
         if not head.startswith(b"HTTP/1.1 101 ") or ACCEPT not in head or data:
             raise SystemExit(f"expected 101, and nothing more, got {head!r} {data!r}")
         self.socket.sendall(masked(TEXT, JOIN.encode()))
-        while len(data) < 4 or len(data) < 4 + int.from_bytes(data[2:4], "big"):
+        while not data.endswith(b"}"):
             data += self._some()
-        if not data.startswith(b"\x81\x7e") or b'"sync","data":[]' not in data.replace(b" ", b""):
+        if data[0] != TEXT or b'"sync","data":[]' not in data.replace(b" ", b""):
             raise SystemExit(f"expected an empty sync, got {data!r}")
 
     def _some(self) -> bytes:
@@ -133,17 +133,19 @@ class Crowd:
 
     def _receive(self, client: Client) -> None:
         """Take what came, and note the changes that are complete."""
-        buffer = self._buffer
-        start = len(client.rest)
-        buffer[:start] = client.rest
+        buffer, start = self._buffer, len(client.rest)
         try:
-            size = client.socket.recv_into(memoryview(buffer)[start:])
+            if start:
+                buffer[:start] = client.rest
+                client.rest = b""
+                end = start + client.socket.recv_into(memoryview(buffer)[start:])
+            else:
+                end = client.socket.recv_into(buffer)
         except ConnectionError as error:
             raise SystemExit(f"a connection broke: {error}; {self._missing()}") from None
         now = time.monotonic_ns()
-        if not size:
+        if end == start:
             raise SystemExit(f"the server closed a connection; {self._missing()}")
-        end = start + size
         at = 0
         while end - at >= 4:
             length = buffer[at + 1]
@@ -155,25 +157,25 @@ class Crowd:
             after = data + length
             if after > end:
                 break
-            if buffer[at] == TEXT:
-                mark = buffer.find(MARK, data, after)
-                if mark < 0:
-                    raise SystemExit(f"no change: {bytes(buffer[data:after])!r}")
-                self._note(client, mark + len(MARK), now)
-            else:
+            if buffer[at] != TEXT:
                 self._control(client, buffer[at], bytes(buffer[data:after]))
+            else:
+                self._note(client, data, after, now)
             at = after
-        client.rest = bytes(buffer[at:end]) if at < end else b""
+        if at < end:
+            client.rest = bytes(buffer[at:end])
 
-    def _note(self, client: Client, mark: int, now: int) -> None:
-        """A change came: the one that was due?"""
-        seen = client.seen
+    def _note(self, client: Client, data: int, after: int, now: int) -> None:
+        """Note a change, if it is the one that was due."""
+        seen, buffer = client.seen, self._buffer
+        mark = buffer.find(MARK, data, after) + len(MARK)
         space = mark + DIGITS
-        if seen == len(self._numbers) or self._buffer[mark:space] != self._numbers[seen]:
-            due = self._numbers[seen].decode() if seen < len(self._numbers) else "none"
-            raise SystemExit(f"change {self._buffer[mark:space].decode()} came, due was {due}")
+        due = self._numbers[seen] if seen < len(self._numbers) else b"none"
+        if buffer[mark:space] != due:
+            got = bytes(buffer[data:after])
+            raise SystemExit(f"change {due.decode()} was due, got {got!r}")
         if seen == len(self._begun):
-            self._begun.append(int(self._buffer[space + 1 : space + 1 + TIME]))
+            self._begun.append(int(buffer[space + 1 : space + 1 + TIME]))
         self._arrived[seen].append(now)
         client.seen = seen = seen + 1
         if seen == len(self._numbers):

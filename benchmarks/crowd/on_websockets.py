@@ -28,7 +28,7 @@ async def main() -> None:
         finally:
             followers.remove(connection)
 
-    async def publish(number: int) -> None:  # noqa: RUF029 - it is awaited like the others
+    async def publish(number: int) -> None:
         broadcast(followers, message_of(number))
 
     async with serve(follow, "127.0.0.1", 0) as server:

@@ -22,14 +22,13 @@ from motia_trio.cli.run import SWITCH_INTERVAL
 
 async def main() -> None:
     """Serve and obey, for ever."""
-    app = App(
-        streams=[{"name": STREAM}], store=f"sqlite:///{FOLDER}/store.db", synchronous="full"
-    )
+    app = App(streams=[{"name": STREAM}], store=f"sqlite:///{FOLDER}/store.db", synchronous="full")
     async with open_runtime(app, streams="127.0.0.1:0") as runtime:
 
         async def publish(number: int) -> None:
             await runtime.streams[STREAM].set(GROUP, key_of(number), item_of(number))
 
+        assert runtime.streams_url is not None
         ready(int(runtime.streams_url.rpartition(":")[2]))
         await obey_on_trio(publish)
 

@@ -24,7 +24,8 @@ async def follow(change, ctx):
 
 
 async def main():
-    async with open_runtime(App([sell, watch, follow]), observers=()) as rt:
+    app = App([sell, watch, follow], streams=[{"name": "chat"}])
+    async with open_runtime(app, observers=()) as rt:
         await rt.state.set("stock", "kettle", 10)
         await rt.enqueue("item.sold", {"item": "kettle", "count": 3}, trace_id="a" * 32)
         await rt.quiesce()

@@ -44,7 +44,8 @@ class _Grouped(click.Command):
         options: list[tuple[str, str]] = []
         streams: list[tuple[str, str]] = []
         for param in self.get_params(ctx):
-            if (record := param.get_help_record(ctx)) is not None:
+            record = param.get_help_record(ctx)
+            if isinstance(param, click.Option) and record is not None:
                 name = param.name or ""
                 is_stream = name.startswith("stream_") or name == "authenticate"
                 (streams if is_stream else options).append(record)
@@ -247,7 +248,10 @@ def run(directory: str, **flags: Any) -> None:
     \b
         ready http=http://127.0.0.1:3111
 
-    With streams, ` streams=ws://127.0.0.1:3112` follows: where clients connect.
+    If the project has streams, the line goes on with where their clients connect:
+
+    \b
+        ready http=http://127.0.0.1:3111 streams=ws://127.0.0.1:3112
 
     SIGTERM or SIGINT stops in order; a second one stops at once. Meanwhile the other commands talk
     to it through the socket DIR/.motia/control.sock.

@@ -90,22 +90,24 @@ def _is_served(root: str) -> bool:
 
 async def _serve(app: App) -> None:
     stop = trio.Event()
-    bind = f"{app.settings.host}:{app.settings.port}"
+    settings = app.settings
+    bind = f"{settings.host}:{settings.port}"
+    streams = f"{settings.host}:{settings.stream_port}" if app.streams else None
     control = Path(app.root, FOLDER)
     with sole_error(), trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
-            async with open_runtime(app, http=bind, control=control) as service:
+            async with open_runtime(app, http=bind, streams=streams, control=control) as service:
                 # it outlives the scope on purpose: the second signal comes while that is left
                 nursery.start_soon(_watch, signals, service, stop)  # noqa: ASYNC111
                 log.info("%s", _what_runs(app))
-                if app.settings.store == "memory:":
+                if settings.store == "memory:":
                     log.info("messages live in memory: what waits when the process ends is lost")
                 _say_ready(_ready(service))
                 await stop.wait()
                 log.info(
                     "stopping: %s in flight, %g s to finish; a second signal ends it at once",
                     _in_flight(service),
-                    app.settings.shutdown_timeout,
+                    settings.shutdown_timeout,
                 )
             log.info("stopped")
             nursery.cancel_scope.cancel()

@@ -86,6 +86,8 @@ def _print_status(told: dict[str, Any]) -> None:
             f"(since {told['started_at']})"
         )
     rows = [("service", service), ("http", told["http"] or "-")]
+    if told["streams"] is not None:
+        rows.append(("streams", f"{told['streams']}, {_followers(told['followers'])}"))
     rows += [("project", told["project"]), ("store", told["store"])]
     rows += [("unheard", f"{count} to {topic}") for topic, count in told["unheard"].items()]
     for line in pairs(rows):
@@ -96,6 +98,12 @@ def _print_status(told: dict[str, Any]) -> None:
     headers = ("STEP", "STATE", "IN FLIGHT", "WAITING", "DELAYED", "DEAD", "RESTARTS")
     for line in table(headers, map(_row, told["steps"]), numbers=headers[2:]):
         click.echo(line)
+
+
+def _followers(told: dict[str, int]) -> str:
+    """Who follows streams, in words."""
+    words = f"{told['connections']} connected, {told['subscriptions']} subscriptions"
+    return words + (f", {told['lagged']} closed as lagged" if told["lagged"] else "")
 
 
 def _row(step: dict[str, Any]) -> tuple[object, ...]:

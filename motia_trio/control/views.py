@@ -114,12 +114,19 @@ def tell_status(
         "started_at": None,
         "uptime": None,
         "http": getattr(service, "http_url", None),
+        "streams": getattr(service, "streams_url", None),
+        "followers": _tell_followers(tree) if tree else None,
         "project": project,
         "store": store,
         "in_flight": sum(actor.in_flight for actor in tree.actors) if tree else 0,
         "steps": _tell_steps(counts, tree),
         "unheard": dict(tree.unheard) if tree else {},
     }
+
+
+def _tell_followers(tree: Tree) -> dict[str, int]:
+    """Tell who follows live streams."""
+    return attrs.asdict(tree.streams)
 
 
 def _tell_steps(counts: Mapping[str, Counts], tree: Tree | None) -> list[dict[str, Any]]:

@@ -26,6 +26,8 @@ __all__ = ["Tls", "bound_socket", "listen"]
 
 # connections that the system keeps for us while we take no more
 _BACKLOG = 1024
+# seconds of silence, seconds between two questions then, and how many may go unanswered
+_KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 20, "TCP_KEEPCNT": 3}
 
 
 @frozen
@@ -185,6 +187,11 @@ class _Listener(trio.abc.Listener["Stream"]):
         except BaseException:
             self._places.release()
             raise
+        # a websocket may say nothing for hours: one whose client has vanished ends, in two minutes
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in _KEEPALIVE.items():
+            if (option := getattr(socket, name, None)) is not None:  # not on every system
+                stream.setsockopt(socket.IPPROTO_TCP, option, value)
         if self._context is None:
             return stream
         return trio.SSLStream(stream, self._context, server_side=True, https_compatible=True)

@@ -17,7 +17,7 @@ from motia_trio.events import (
 from motia_trio.observe.stream_lines import USUAL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator
+    from collections.abc import Hashable, Iterator
 
     from motia_trio.events import Event
 
@@ -44,8 +44,7 @@ class Crowds:
     What was counted is told when its time is up and the next event comes, of whatever kind.
     """
 
-    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
-        self._now = now
+    def __init__(self) -> None:
         self._crowds: dict[Hashable, _Crowd] = {}
         self._next = inf
 
@@ -55,7 +54,7 @@ class Crowds:
             kind = None
         crowd = self._crowds.get(kind)
         if crowd is None:
-            until = self._now() + EVERY
+            until = time.monotonic() + EVERY
             self._crowds[kind] = _Crowd(until)
             self._next = min(self._next, until)
             return True
@@ -68,7 +67,7 @@ class Crowds:
 
         Those that :meth:`lets` let through do not count.
         """
-        if self._next == inf or (now := self._now()) < self._next:
+        if self._next == inf or (now := time.monotonic()) < self._next:
             return
         for kind, crowd in list(self._crowds.items()):
             if crowd.until > now:

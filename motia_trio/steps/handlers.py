@@ -117,7 +117,10 @@ def inspect_authenticate(function: object) -> Handler:
         raise TypeError(f"authenticate must be a function, not {function!r:.80}")
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise TypeError("authenticate has a yield, so that calling it runs nothing; use return")
-    shapes: tuple[tuple[Shape, tuple[None, ...]], ...] = (("input", (None,)), ("both", (None, None)))
+    shapes: tuple[tuple[Shape, tuple[None, ...]], ...] = (
+        ("input", (None,)),
+        ("both", (None, None)),
+    )
     for shape, given in shapes:
         try:
             inspect.signature(function).bind(*given)

@@ -91,8 +91,8 @@ def parse_stream(config: object, *, source: str) -> StreamDeclaration:
     """
     raw = read_config(RawStreamFile, config, source, "stream")
     problems: list[Problem] = []
-    if raw.name.startswith("("):
-        problems.append(Problem(source, f"name: {raw.name!r}: such names are the runtime's own"))
+    if (why := _misnamed(raw.name)) is not None:
+        problems.append(Problem(source, f"name: {raw.name!r:.80}: {why}"))
     base = raw.base_config
     schema, key = raw.schema_, "schema"
     if schema is None:
@@ -103,7 +103,7 @@ def parse_stream(config: object, *, source: str) -> StreamDeclaration:
             compiled = compile_schema(schema)
         except SchemaInvalid as error:
             problems.append(Problem(source, f"{key}: {error}"))
-    hooks: dict[str, Hook | None] = {}
+    hooks: dict[str, Hook] = {}
     for name in _HOOKS:
         if (function := getattr(raw, alias(name))) is not None:
             try:
@@ -118,9 +118,22 @@ def parse_stream(config: object, *, source: str) -> StreamDeclaration:
         schema=compiled,
         ttl=raw.ttl,
         max_items=raw.max_items,
+        can_access=hooks.get("can_access"),
+        on_join=hooks.get("on_join"),
+        on_leave=hooks.get("on_leave"),
         warnings=(*unknown_keys(raw), *_storage(base)),
-        **hooks,
     )
+
+
+def _misnamed(name: str) -> str | None:
+    """Why a stream cannot have a name, None if it can. The store has the same bounds."""
+    if name.startswith("("):
+        return "such names are the runtime's own"
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        return "it is not writable as UTF-8"
+    return f"it has {size} bytes, over the limit of 512" if size > 512 else None
 
 
 def _storage(base: RawBaseConfig) -> tuple[str, ...]:

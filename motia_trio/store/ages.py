@@ -58,9 +58,7 @@ class Ages:
     ``load`` gives the key, the number of making, and the time of expiry of every item in a group.
     """
 
-    def __init__(
-        self, load: Callable[[str, str], Iterable[tuple[str, int, float | None]]]
-    ) -> None:
+    def __init__(self, load: Callable[[str, str], Iterable[tuple[str, int, float | None]]]) -> None:
         self._load = load
         self._groups: dict[tuple[str, str], _Group] = {}  # the one that was asked for last is last
         self._count = 0

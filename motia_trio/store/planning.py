@@ -54,11 +54,12 @@ def plan_writes(
     items: ItemReader,
     now: float,
     version: Callable[[], int],
-    seq: Callable[[], int],
+    seq: Callable[[], int] = int,
 ) -> Planned:
     """Work out what ``writes`` do, in order.
 
-    ``version`` gives a new version at each call, ``seq`` the number of a change of a stream.
+    ``version`` gives a new version at each call, ``seq`` the number of a change of a stream (0,
+    where nothing is kept yet).
 
     Raises:
         UpdateInvalid: an operation does not fit what is there.
@@ -169,21 +170,23 @@ class _Planning:
         expires_at: float | None,
         keep: int | None,
     ) -> None:
-        seq = self.seq() if is_stream(place.space) else 0
-        made = seq if old is None else old.made
-        item = Item(value, self.version(), expires_at, made)
+        if not is_stream(place.space):
+            self._set(place, old, Item(value, self.version(), expires_at))
+            return
+        seq = self.seq()
+        item = Item(value, self.version(), expires_at, old.made if old else seq)
         self._set(place, old, item, seq)
-        if keep is not None and old is None and is_stream(place.space) and item.live(self.now):
+        if keep is not None and old is None and item.live(self.now):
             self._trim(place.space, place.group, keep)
 
-    def _set(self, place: Place, old: Item | None, item: Item | None, seq: int) -> None:
+    def _set(self, place: Place, old: Item | None, item: Item | None, seq: int = 0) -> None:
         self.new[place] = item
-        new = item.value if item else None
-        self.changes.append(Change(place, old.value if old else None, new, seq=seq))
-        if is_stream(place.space):
-            group = self._group(place.space, place.group)
+        was = old.value if old is not None else None
+        new = item.value if item is not None else None
+        self.changes.append(Change(place, was, new, False, seq))
+        if seq or is_stream(place.space):
             there = item is not None and item.live(self.now)
-            group.note(place.key, was=old is not None, there=there)
+            self._group(place.space, place.group).note(place.key, was=old is not None, there=there)
 
     def _group(self, space: str, name: str) -> _Group:
         group = self.groups.get((space, name))
@@ -204,9 +207,7 @@ class _Planning:
 def expiries(items: Mapping[Place, Item], seq: Callable[[], int]) -> list[Change]:
     """Give the changes that items which have expired are gone."""
     return [
-        Change(
-            place, item.value, None, expired=True, seq=seq() if is_stream(place.space) else 0
-        )
+        Change(place, item.value, None, expired=True, seq=seq() if is_stream(place.space) else 0)
         for place, item in items.items()
     ]
 

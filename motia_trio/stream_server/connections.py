@@ -17,10 +17,9 @@ from motia_trio.stream_server.lines import SocketLine
 if TYPE_CHECKING:
     import socket
 
-    from trio_websocket import WebSocketRequest
+    from trio_websocket import WebSocketConnection
 
     from motia_trio.stream_server.crowd import Crowd
-    from motia_trio.stream_server.handshakes import Refusal
     from motia_trio.streams import Session
     from motia_trio.streams.sessions import Closing
 
@@ -31,6 +30,8 @@ HANDSHAKE_WITHIN = 10.0
 CLOSE_WITHIN = 3.0
 # bytes that are read at once: clients send little
 _READ = 2048
+# what a head is answered with that cannot be read, as h11 would
+_MALFORMED = b"HTTP/1.1 400 \r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 # what a client does that vanishes, or says what is no WebSocket
 _USUAL = (
     OSError,
@@ -78,7 +79,7 @@ class Connection:
             async with trio.open_nursery() as self._nursery:
                 await self._speak(self._nursery)
                 self._nursery.cancel_scope.cancel()
-        except BaseException as error:  # noqa: ASYNC103 - what must pass is raised below
+        except BaseException as error:  # noqa: ASYNC103, BLE001 - what must pass is raised there
             self._judge(error)
         finally:
             self.line.abort()
@@ -87,6 +88,9 @@ class Connection:
         found = leaves(error)
         told = [leaf for leaf in found if not isinstance(leaf, (*_USUAL, trio.Cancelled))]
         told = [leaf for leaf in told if not isinstance(leaf, trio.TooSlowError)]
+        if self.session is None and any(isinstance(leaf, UnicodeError) for leaf in told):
+            self.line.say(_MALFORMED)  # wsproto's: a head with other than ASCII in it
+            return
         if any(isinstance(leaf, KeyboardInterrupt) for leaf in told):
             raise error
         if told:
@@ -99,6 +103,18 @@ class Connection:
                 raise leaf from None  # alone, without what was told
 
     async def _speak(self, nursery: trio.Nursery) -> None:
+        # the request is not kept: with its headers it is a tenth of what a connection costs
+        entered = await self._let_in(nursery)
+        if entered is None:
+            return
+        guest, socket = entered
+        try:
+            await self._serve(nursery, guest, socket)
+        finally:
+            guest.leave()
+
+    async def _let_in(self, nursery: trio.Nursery) -> tuple[Guest, WebSocketConnection] | None:
+        """Do the handshake. None: there was none, or the client was refused."""
         with trio.move_on_after(HANDSHAKE_WITHIN) as limit:
             self.line.on_end = limit.cancel  # then there will be no request
             request = await wrap_server_stream(
@@ -110,7 +126,7 @@ class Connection:
             )
             self.line.on_end = None
         if limit.cancelled_caught or self._stopping:
-            return
+            return None
         protocols = request.proposed_subprotocols
         admitted = await self._crowd.admit(
             headers_of(request.headers),
@@ -119,24 +135,26 @@ class Connection:
             {"client": self._peer, "scheme": "ws"},
         )
         if not isinstance(admitted, Guest):
-            await self._refuse(request, admitted)
-            return
+            with trio.move_on_after(CLOSE_WITHIN):
+                await request.reject(
+                    admitted.status, extra_headers=admitted.headers, body=admitted.body
+                )
+            return None
+        accepted = False
         try:
-            await self._serve(nursery, request, admitted)
+            chosen = AUTHORIZATION if AUTHORIZATION in protocols else None
+            with trio.fail_after(HANDSHAKE_WITHIN):
+                socket = await request.accept(subprotocol=chosen)
+            self.line.open()
+            accepted = True
         finally:
-            admitted.leave()
+            if not accepted:
+                admitted.leave()
+        return admitted, socket
 
-    @staticmethod
-    async def _refuse(request: WebSocketRequest, refusal: Refusal) -> None:
-        with trio.move_on_after(CLOSE_WITHIN):
-            await request.reject(
-                refusal.status, extra_headers=list(refusal.headers), body=refusal.body
-            )
-
-    async def _serve(self, nursery: trio.Nursery, request: WebSocketRequest, guest: Guest) -> None:
-        chosen = AUTHORIZATION if AUTHORIZATION in request.proposed_subprotocols else None
-        with trio.fail_after(HANDSHAKE_WITHIN):
-            socket = await request.accept(subprotocol=chosen)
+    async def _serve(
+        self, nursery: trio.Nursery, guest: Guest, socket: WebSocketConnection
+    ) -> None:
         self.session = session = self._crowd.session(guest, self.line, nursery)
         if self._stopping:
             session.stop()

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from motia_trio.events import StreamClientClosed, StreamClientRefused
 from motia_trio.http_server.proxies import TrustedProxies
+from motia_trio.stream_server.handshakes import Refusal, handshake_of, is_welcome
 from motia_trio.streams import Session
-from motia_trio.streams.gates import Gates
 from motia_trio.streams.quotas import Quota
 from motia_trio.streams.sessions import Bounds
-from motia_trio.stream_server.handshakes import Refusal, handshake_of, is_welcome
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +32,7 @@ class Crowd:
         self.observers = runtime.observers
         self.hub = runtime.shared.hub
         self._streams = runtime.shared.streams
-        self._gates: Gates = runtime.gates
+        self._gates = runtime.gates
         self._proxies = TrustedProxies(settings.trusted_proxies)
         self._origins = settings.stream_origins
         if self._origins is None:
@@ -50,6 +49,16 @@ class Crowd:
             settings.stream_max_subscriptions_per_connection,
             settings.shutdown_timeout,
         )
+
+    @property
+    def connections(self) -> int:
+        """How many clients have a place, or are being asked who they are."""
+        return self._connections.out
+
+    @property
+    def subscriptions(self) -> int:
+        """How many subscriptions they have."""
+        return self._subscriptions.out
 
     async def admit(
         self,
@@ -71,7 +80,7 @@ class Crowd:
             return self._refused(address, 403, "Origin not allowed")
         limit = self._connections.take(address)
         if limit is not None:
-            return self._refused(address, 503, "Overloaded", f"connections: {limit}")
+            return self._refused(address, 503, "Overloaded", f"at most {limit}")
         admitted = False
         try:
             admission = await self._gates.admit(handshake_of(headers, target, protocols, address))
@@ -83,8 +92,8 @@ class Crowd:
             return self._refused(address, 401, "Unauthorized")
         return Guest(self, address, admission.context)
 
-    def _refused(self, address: str, status: int, error: str, why: str | None = None) -> Refusal:
-        self.observers.tell(StreamClientRefused(address, why or error, status))
+    def _refused(self, address: str, status: int, error: str, detail: str = "") -> Refusal:
+        self.observers.tell(StreamClientRefused(address, error, status, detail))
         return Refusal(status, error)
 
     def leave(self, address: str) -> None:

@@ -38,9 +38,7 @@ class Refusal:
         return [*headers, (b"retry-after", b"1")] if self.status == 503 else headers
 
 
-def handshake_of(
-    headers: Data, target: str, protocols: Sequence[str], address: str | None
-) -> Data:
+def handshake_of(headers: Data, target: str, protocols: Sequence[str], address: str | None) -> Data:
     """Give what ``authenticate`` is called with.
 
     Keys: ``headers`` (lower-case names), ``path``, ``query`` and ``query_params`` (a text, or a

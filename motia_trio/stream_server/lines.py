@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -16,6 +17,8 @@ __all__ = ["PING", "AsgiLine", "SocketLine"]
 
 # an empty ping. Source: RFC 6455, 5.5.2
 PING = b"\x89\x00"
+# the end of a head, as h11 sees it
+_END = re.compile(rb"\n\r?\n")
 
 
 def _frame_of(message: Message) -> bytes:
@@ -58,6 +61,11 @@ class SocketLine(trio.abc.Stream):
         self.pinged = False
         #: called when it ends, as long as that is somebody's concern
         self.on_end: Callable[[], object] | None = None
+        # the last bytes of the head as far as it has come; None when it is whole
+        self._head: bytes | None = b""
+        # what came right behind it, and whether that may be read
+        self._behind: bytes | bytearray = b""
+        self._open = trio.Event()
 
     # a line
 
@@ -69,6 +77,10 @@ class SocketLine(trio.abc.Stream):
         """Send a ping, if nothing else waits to be sent: then that will tell as well."""
         self.pinged = True
         self._write(PING)
+
+    def say(self, data: bytes) -> None:
+        """Send bytes, now, if that can be done."""
+        self._write(data)
 
     def _write(self, data: bytes) -> bool:
         if self._socket is None or self._rest or self._lock.locked():
@@ -134,7 +146,13 @@ class SocketLine(trio.abc.Stream):
         await self._stream.wait_send_all_might_not_block()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        """Receive bytes."""
+        """Receive bytes. After the head of the request nothing, until :meth:`open`."""
+        if self._head is None:
+            if not self._open.is_set():
+                await self._open.wait()
+            if self._behind:
+                behind, self._behind = self._behind, b""
+                return behind
         try:
             data = await self._stream.receive_some(max_bytes)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
@@ -143,9 +161,25 @@ class SocketLine(trio.abc.Stream):
         if data:
             self.heard = trio.current_time()
             self.pinged = False
+            if self._head is not None:
+                return self._until_head(self._head, data)
         else:
             self._end()
         return data
+
+    def _until_head(self, before: bytes, data: bytes | bytearray) -> bytes | bytearray:
+        """Give what is still of the head, and keep the rest: to wsproto it would be no frames."""
+        found = _END.search(before + data)
+        if found is None:
+            self._head = (before + data)[-2:]
+            return data
+        end = found.end() - len(before)
+        self._head, self._behind = None, data[end:]
+        return data[:end]
+
+    def open(self) -> None:
+        """Have what comes behind the head read, from now on."""
+        self._open.set()
 
     async def aclose(self) -> None:
         """Close the socket; what was sent is left to arrive."""

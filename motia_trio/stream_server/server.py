@@ -57,7 +57,7 @@ async def listen(
         context = tls.context()
         context.set_alpn_protocols(["http/1.1"])
     listening = bound_socket(bind, "streams")
-    listening.setblocking(False)
+    listening.settimeout(0)
     url = f"{'ws' if context is None else 'wss'}://" + repr_socket_addr(
         listening.family, listening.getsockname()
     )
@@ -108,7 +108,7 @@ class _Server:
                 except OSError as error:
                     self._places.release()
                     if error.errno in _OUT_OF:
-                        log.error("streams: no client can be taken on: %s", error.strerror)
+                        log.warning("streams: no client can be taken on: %s", error.strerror)
                         await trio.sleep(_NO_FILES)
                         break
                     continue  # it is gone again already
@@ -117,7 +117,7 @@ class _Server:
     async def _serve(self, sock: socket.socket, peer: Any) -> None:
         connection: Connection | None = None
         try:
-            sock.setblocking(False)
+            sock.settimeout(0)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
             plain = trio.SocketStream(trio.socket.from_stdlib_socket(sock))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from motia_trio.streams.hub import Hub
+from motia_trio.streams.hub import Hub, HubStatistics
 from motia_trio.streams.sessions import Session
 
-__all__ = ["Hub", "Session"]
+__all__ = ["Hub", "HubStatistics", "Session"]

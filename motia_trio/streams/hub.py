@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from motia_trio.actors import WallClock
     from motia_trio.store import Change, Item, Snapshot, Store
 
-__all__ = ["Hub", "Member", "Subscription"]
+__all__ = ["Hub", "HubStatistics", "Member", "Subscription"]
 
 # pushes after which others have their turn; so many members may be told of a change at once
 AT_ONCE = 64
@@ -41,6 +41,23 @@ class Member(Protocol):
     def answer(self, messages: Sequence[Message]) -> None:
         """Have a join answered. Returns at once, and never raises."""
         ...
+
+
+@frozen
+class HubStatistics:
+    """How the hub is at one moment.
+
+    ``groups`` that somebody is in, ``waiting`` changes and events that crowds have not been told of
+    yet, ``pushed`` messages to single connections since the start, and connections ``lagged`` that
+    were closed because they could not be told fast enough.
+    """
+
+    connections: int
+    subscriptions: int
+    groups: int
+    waiting: int
+    pushed: int
+    lagged: int
 
 
 @define(eq=False)
@@ -118,8 +135,19 @@ class Hub:
         self._busy = False
         #: the ``seq`` of the last change that everybody has been told of whom it concerns
         self.told = 0
-        #: messages that were pushed
-        self.pushed = 0
+        #: what is counted for :meth:`statistics`; sessions count themselves
+        self.connections = self.subscriptions = self.pushed = self.lagged = 0
+
+    def statistics(self) -> HubStatistics:
+        """Tell how it is."""
+        return HubStatistics(
+            self.connections,
+            self.subscriptions,
+            len(self._rooms),
+            len(self._inbox) + self._busy,
+            self.pushed,
+            self.lagged,
+        )
 
     # what is to be told
 
@@ -233,6 +261,7 @@ class Hub:
         """Count a member in, who may join: :meth:`begin` follows when there is room to answer."""
         room = self._rooms.setdefault((subscription.stream, subscription.group), _Room())
         room.present[member] = room.present.get(member, 0) + 1
+        self.subscriptions += 1
 
     def begin(self, member: Member, subscription: Subscription) -> None:
         """Answer a join, and have the member sent every change from there on.
@@ -265,6 +294,7 @@ class Hub:
         if subscription.over:
             return
         subscription.over = True
+        self.subscriptions -= 1
         place = subscription.stream, subscription.group
         room = self._rooms[place]
         if subscription.begun:
@@ -307,15 +337,16 @@ class Hub:
             self._begin(member, subscription)
             member.answer(messages)
             return
-        if subscription.key is not None:
-            item = snapshot.items.get(subscription.key)
-            data = None if item is None else item_data(item.value, subscription.key)
-        else:
-            data = items_data((key, item.value) for key, item in snapshot.items.items())
+        if subscription.key is None:
             room = self._rooms[subscription.stream, subscription.group]
-            room.data, room.data_seq = data, snapshot.seq
+            room.data = items_data((key, item.value) for key, item in snapshot.items.items())
+            room.data_seq = snapshot.seq
             room.data_until = _first_to_go(snapshot.items)
-        self._answer_with("sync", data, member, subscription)
+            self._answer_with("sync", room.data, member, subscription)
+            return
+        item = snapshot.items.get(subscription.key)
+        found = None if item is None else item_data(item.value, subscription.key)
+        self._answer_with("sync", found, member, subscription)
 
     def _answer_with(
         self, kind: Kind, data: bytes | None, member: Member, subscription: Subscription
@@ -371,4 +402,6 @@ def _count_down(counted: dict[Member, int], member: Member) -> None:
 
 def _first_to_go(items: Mapping[str, Item]) -> float:
     """When the first of some items expires."""
-    return min((item.expires_at for item in items.values() if item.expires_at is not None), default=inf)
+    return min(
+        (item.expires_at for item in items.values() if item.expires_at is not None), default=inf
+    )

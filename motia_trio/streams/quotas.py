@@ -15,7 +15,7 @@ class Quota:
         self._by: dict[str, int] = {}
 
     def take(self, who: str) -> str | None:
-        """Take one, and give None; or take none, and give the limit that is in the way, in words."""
+        """Take one, and give None; or take none, and say which limit is in the way."""
         if self.out >= self.total:
             return f"{self.total} in all"
         mine = self._by.get(who, 0)

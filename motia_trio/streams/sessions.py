@@ -88,9 +88,9 @@ class Session:
     """
 
     __slots__ = (
-        "_address", "_answering", "_auth", "_awaited", "_bad", "_bounds", "_closing", "_gates", "_gone",
-        "_hub", "_idle", "_joined", "_line", "_nursery", "_outbox", "_pending", "_pump_scope",
-        "_pumping", "_quota", "_scope", "_stopping", "_streams",
+        "_address", "_answering", "_auth", "_awaited", "_bad", "_bounds", "_closing", "_gates",
+        "_gone", "_hub", "_idle", "_joined", "_line", "_nursery", "_outbox", "_pending",
+        "_pump_scope", "_pumping", "_quota", "_scope", "_stopping", "_streams",
     )  # fmt: skip
 
     def __init__(
@@ -119,7 +119,7 @@ class Session:
         self._closing: Closing | None = None
         self._stopping = self._gone = self._pumping = self._answering = False
         self._bad = 0
-        self._joined: dict[str, tuple[Subscription, StreamDeclaration, Data]] = {}
+        self._joined: dict[str, tuple[Subscription, StreamDeclaration]] = {}
         # joins that wait for their answer, and the one that is to come from the hub
         self._pending: list[Subscription] = []
         self._awaited: Subscription | None = None
@@ -127,6 +127,7 @@ class Session:
         self._outbox: Outbox | None = None
         self._pump_scope: trio.CancelScope | None = None
         self._idle: trio.Event | None = None
+        hub.connections += 1
 
     @property
     def subscriptions(self) -> int:
@@ -155,16 +156,19 @@ class Session:
         joined = list(self._joined.values())
         self._joined = {}
         self._gone = True
+        self._hub.connections -= 1
         if not joined:
             return
         self._quota.give(self._address, len(joined))
-        for subscription, _, _ in joined:
+        for subscription, _ in joined:
             self._hub.depart(self, subscription)
-        if all(declaration.on_leave is None for _, declaration, _ in joined):
-            return
-        with trio.CancelScope(shield=True):
-            for _, declaration, data in joined:
-                await self._gates.leave(declaration, data, self._auth)
+        hooked = [pair for pair in joined if pair[1].on_leave is not None]
+        if hooked:
+            with trio.CancelScope(shield=True):  # each is bounded
+                async with trio.open_nursery() as nursery:
+                    for subscription, declaration in hooked:
+                        data = _data_of(subscription)
+                        nursery.start_soon(self._gates.leave, declaration, data, self._auth)
 
     def stop(self) -> None:
         """Have it end when all that waits has been sent."""
@@ -221,22 +225,16 @@ class Session:
         subscription = Subscription(
             frame.subscription, frame.stream, frame.group, frame.key, frame.since
         )
-        data = Data(
-            stream_name=frame.stream,
-            group_id=frame.group,
-            id=frame.key,
-            subscription_id=frame.subscription,
-        )
         allowed = False
         try:
-            allowed = await self._gates.join(declaration, data, self._auth)
+            allowed = await self._gates.join(declaration, _data_of(subscription), self._auth)
         finally:
             if not allowed:
                 self._quota.give(self._address)
         if not allowed:
             self.push(self._hub.refusal(frame.stream, frame.group, frame.key))
             return
-        self._joined[frame.subscription] = (subscription, declaration, data)
+        self._joined[frame.subscription] = subscription, declaration
         self._hub.arrive(self, subscription)
         self._pending.append(subscription)
         self._answer_pending()
@@ -255,7 +253,7 @@ class Session:
         found = self._joined.pop(frame.subscription, None)
         if found is None:
             return
-        subscription, declaration, data = found
+        subscription, declaration = found
         self._quota.give(self._address)
         self._hub.depart(self, subscription)
         if self._awaited is subscription:
@@ -263,7 +261,7 @@ class Session:
             self._answer_pending()
         if declaration.on_leave is not None:
             with trio.CancelScope(shield=True):  # it has begun: it is not to be called again
-                await self._gates.leave(declaration, data, self._auth)
+                await self._gates.leave(declaration, _data_of(subscription), self._auth)
 
     # what the client is sent
 
@@ -280,6 +278,7 @@ class Session:
         if self._outbox.put(message):
             self._start_pump()
         else:
+            self._hub.lagged += 1
             self.close(4008, "lagged")
 
     def answer(self, messages: Sequence[Message]) -> None:
@@ -351,3 +350,13 @@ class Session:
             messages.append(message)
             size += len(message.text)
         return messages
+
+
+def _data_of(subscription: Subscription) -> Data:
+    """A subscription as hooks get it."""
+    return Data(
+        stream_name=subscription.stream,
+        group_id=subscription.group,
+        id=subscription.key,
+        subscription_id=subscription.id,
+    )

@@ -6,6 +6,7 @@ Source: ``stream-wire.md``, which is what Motia's clients send and expect; ``seq
 
 from __future__ import annotations
 
+from sys import intern
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = [
-    "BadFrame", "Frame", "Kind", "Message", "error_message", "item_data", "items_data", "make_message",
-    "parse_frame",
+    "BadFrame", "Frame", "Kind", "Message", "error_message", "item_data", "items_data",
+    "make_message", "parse_frame",
 ]  # fmt: skip
 
 Kind = Literal["sync", "resume", "create", "update", "delete", "event", "unauthorized", "error"]
@@ -73,9 +74,9 @@ def parse_frame(text: str) -> Frame:
         raise BadFrame(f"{kind}: since is the seq of a message, a whole number, not {since!r:.80}")
     return Frame(
         kind == "leave",
-        _name(kind, data, "streamName"),
-        _name(kind, data, "groupId"),
-        None if key is None else _name(kind, data, "id"),
+        intern(_name(kind, data, "streamName")),  # thousands may name the same
+        intern(_name(kind, data, "groupId")),
+        None if key is None else intern(_name(kind, data, "id")),
         _name(kind, data, "subscriptionId"),
         since,
     )

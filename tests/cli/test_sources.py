@@ -52,6 +52,20 @@ def test_every_setting_can_come_from_every_source(tmp_path: Path) -> None:
         "strict_responses": True,
         "raise_quarantine": True,
         "middleware": "src.guards:one, src.guards:two",
+        "stream_port": 10,
+        "stream_origins": "https://c",
+        "stream_max_connections": 11,
+        "stream_max_connections_per_address": 12,
+        "stream_max_subscriptions": 13,
+        "stream_max_subscriptions_per_address": 14,
+        "stream_max_subscriptions_per_connection": 15,
+        "stream_frame_limit": 16,
+        "stream_buffer": 17,
+        "stream_buffer_bytes": 18,
+        "stream_ping_interval": 19.5,
+        "stream_ping_timeout": 20.5,
+        "stream_log": 21,
+        "authenticate": "src.guards:who",
         "log_level": "debug",
         "log_format": "json",
     }
@@ -63,6 +77,41 @@ def test_every_setting_can_come_from_every_source(tmp_path: Path) -> None:
     (tmp_path / "motia.toml").write_text("\n".join(lines))
     from_file = settings_from(tmp_path, {}, {})
     assert from_environment == from_flags == from_file == Settings.of("test", values)
+
+
+def test_the_file_may_have_a_table_of_what_concerns_streams(tmp_path: Path) -> None:
+    text = """\
+port = 1
+
+[streams]
+port = 2
+origins = ["https://a", "https://b"]
+authenticate = "src.guards:who"
+"""
+    (tmp_path / "motia.toml").write_text(text)
+    settings = settings_from(tmp_path, {}, {})
+    assert (settings.port, settings.stream_port) == (1, 2)
+    assert settings.stream_origins == ("https://a", "https://b")
+    assert settings.authenticate == "src.guards:who"
+    assert settings_from(tmp_path, {"MOTIA_TRIO_STREAM_PORT": "3"}, {}).stream_port == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[streams]\nprot = 1\n", "unknown setting 'stream_prot'; did you mean 'stream_port'?"),
+        ("[streams]\nport = true\n", "stream_port = True: "),
+        ("stream_port = 1\n[streams]\nport = 1\n", "stream_port is there twice: also as port in"),
+        ("streams = 1\n", "unknown setting 'streams'"),
+        ("[stream]\nport = 1\n", "unknown setting 'stream'"),
+    ],
+    ids=["unknown", "value", "twice", "no table", "other table"],
+)
+def test_what_is_wrong_in_the_table_is_told(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "motia.toml").write_text(text)
+    with pytest.raises(SettingInvalid) as invalid:
+        settings_from(tmp_path, {}, {})
+    assert f"motia.toml: {words}" in str(invalid.value)
 
 
 def test_other_variables_of_the_environment_are_none_of_ours(tmp_path: Path) -> None:

@@ -41,14 +41,17 @@ class Project:
         self._seen = root / "seen.jsonl"
         self._seen.touch()
 
-    def app(self, *texts: str, **settings: Any) -> App:
-        """Write each text into a step file of its own, and load the folder."""
+    def app(self, *texts: str, streams: Sequence[str] = (), **settings: Any) -> App:
+        """Write each text into a step file of its own, and a file for each stream, and load all."""
         prelude = (
             "import json as _json\n"
             f"def saw(value):\n    with open({str(self._seen)!r}, 'a') as file:\n"
             "        file.write(_json.dumps(value) + '\\n')\n"
         )
         files = {f"steps/{number:02}_step.py": prelude + text for number, text in enumerate(texts)}
+        files.update(
+            {f"steps/{name}_stream.py": f"config = {{'name': {name!r}}}\n" for name in streams}
+        )
         project(self.root, files)
         return App.from_directory(self.root, **settings)
 

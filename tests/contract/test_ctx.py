@@ -8,13 +8,17 @@ from typing import Any
 import pytest
 import trio
 
-from motia_trio import App, cron, http, open_runtime, queue, state, step, stream
+from motia_trio import App, Stream, cron, http, open_runtime, queue, state, step, stream
 from motia_trio.events import AppWarned, StepLogged, TopicUnlisted
 from tests.contract.conftest import Project, Serving
 from tests.contract.dialects import Dialect
 from tests.support import Notebook
 
 both_ways = pytest.mark.parametrize("way", ["async def", "def"])
+
+
+# beside the handlers of these tests, it declares the stream that they follow and write to
+CHAT = Stream("chat")
 
 
 def every_kind(handler: Any) -> Any:
@@ -254,7 +258,9 @@ async def test_state_and_streams(way: str, dialect: Dialect, files: Project) -> 
     saw({wait}ctx.state.get("g", "k"))
     saw({wait}ctx.streams["chat"].get("room", "m1"))
 """
-    async with open_runtime(files.app(dialect.queue("t", code)), observers=()) as rt:
+    async with open_runtime(
+        files.app(dialect.queue("t", code), streams=["chat"]), observers=()
+    ) as rt:
         await rt.enqueue("t")
         await rt.quiesce()
     assert files.seen == [{"a": 1}, {"text": "hi"}]
@@ -298,6 +304,7 @@ async def handler(change, ctx):
         watches,
         follows,
         dialect.queue("end", ends, name="Ends"),
+        streams=["chat"],
     )
     async with served(app) as (rt, client):
         answer = await client.post("/x")
@@ -627,7 +634,9 @@ async def test_camel_case_aliases_for_all_of_them(
 ) -> None:
     """camelCase aliases for all of them."""
     code = f"async def handler(input, ctx):\n    saw({words})"
-    async with open_runtime(files.app(dialect.queue("t", code)), observers=()) as rt:
+    async with open_runtime(
+        files.app(dialect.queue("t", code), streams=["chat"]), observers=()
+    ) as rt:
         await rt.enqueue("t", 1)
         await rt.quiesce()
     assert files.seen == [True]
@@ -674,6 +683,7 @@ def handler(input, ctx):
     app = files.app(
         dialect.queue("loop", on_loop, name="Loop", publishes=["t"]),
         dialect.queue("thread", in_thread, name="Thread", publishes=["t"]),
+        streams=["chat"],
     )
     async with open_runtime(app, observers=()) as rt:
         for topic in ("loop", "thread"):
@@ -704,6 +714,7 @@ async def test_what_nobody_awaited_still_happens(
     app = files.app(
         dialect.queue("go", f"async def handler(input, ctx):\n    {call}", publishes=["t"]),
         dialect.queue("t", "async def handler(input):\n    saw(input)", name="Gets"),
+        streams=["chat"],
         store=where["store"],
     )
     async with open_runtime(app, observers=()) as rt:

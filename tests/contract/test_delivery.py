@@ -297,7 +297,7 @@ async def test_handler_timeout_default_900_s_for_everything_else(
         finally:
             took.append(trio.current_time() - began)
 
-    app = App([step({"name": "S", "triggers": [trigger]}, handler)])
+    app = App([step({"name": "S", "triggers": [trigger]}, handler)], streams=[{"name": "s"}])
     async with in_process(app) as (rt, _):
         if kind == "queue":
             await rt.enqueue("t")
@@ -699,7 +699,9 @@ async def test_a_chain_longer_than_50_hops_is_stopped(by: str, where: Where) -> 
         await go_on(ctx)
 
     config = {"name": "S", "triggers": [{"type": by, **more}], "enqueues": ["t"]}
-    async with open_runtime(App([step(config, handler)], **where), observers=()) as rt:
+    async with open_runtime(
+        App([step(config, handler)], streams=[{"name": "s"}], **where), observers=()
+    ) as rt:
         await go_on(rt)
         await rt.quiesce()
         (letter,) = rt.dead_letters.list()

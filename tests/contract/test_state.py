@@ -124,7 +124,7 @@ async def test_keys(where: Where) -> None:
 @pytest.mark.parametrize("method", ["list_groups", "listGroups"])
 async def test_list_groups(method: str, where: Where) -> None:
     """`list_groups()`"""
-    async with open_runtime(App([], **where), observers=()) as rt:
+    async with open_runtime(App([], streams=[{"name": "chat"}], **where), observers=()) as rt:
         await rt.state.set("g", "k", 1)
         await rt.state.set("h", "k", 1)
         await rt.state.set("gone", "k", 1)

@@ -12,6 +12,7 @@ from tests.contract.conftest import Project
 from tests.contract.dialects import Dialect
 
 Where = dict[str, Any]
+STREAMS = [{"name": name} for name in ("chat", "a", "b", "other")]
 
 
 def events_of(seen: list[Any], name: str = "chat", **filters: Any) -> Any:
@@ -26,7 +27,7 @@ def events_of(seen: list[Any], name: str = "chat", **filters: Any) -> Any:
 
 async def test_stream_name_group_id_item(where: Where) -> None:
     """`stream name > group > id > item`"""
-    async with open_runtime(App([], **where), observers=()) as rt:
+    async with open_runtime(App([], streams=STREAMS, **where), observers=()) as rt:
         for name, group, key in (
             ("a", "g", "k"),
             ("b", "g", "k"),
@@ -78,7 +79,7 @@ async def handler(input, ctx):
     saw(await ctx.streams.chat.set("room", "m1", {"text": "hi"}))
     saw(await ctx.streams.chat.set("room", "m1", {"text": "ho"}))
 """
-    app = files.app(dialect.queue("t", code), store=where["store"])
+    app = files.app(dialect.queue("t", code), streams=["chat"], store=where["store"])
     async with open_runtime(app, observers=()) as rt:
         await rt.enqueue("t")
         await rt.quiesce()
@@ -99,7 +100,9 @@ async def handler(input, ctx):
     await ctx.streams.chat.set("room", "m1", {"text": "hi"})
     saw(await ctx.streams.chat.get("room", "m1"))
 """
-    async with open_runtime(files.app(dialect.queue("t", code)), observers=()) as rt:
+    async with open_runtime(
+        files.app(dialect.queue("t", code), streams=["chat"]), observers=()
+    ) as rt:
         await rt.enqueue("t")
         await rt.quiesce()
     assert files.seen == [None, {"text": "hi"}]
@@ -114,7 +117,9 @@ async def handler(input, ctx):
     saw(await ctx.streams.chat.delete("room", "m1"))
     saw(await ctx.streams.chat.get("room", "m1"))
 """
-    async with open_runtime(files.app(dialect.queue("t", code)), observers=()) as rt:
+    async with open_runtime(
+        files.app(dialect.queue("t", code), streams=["chat"]), observers=()
+    ) as rt:
         await rt.enqueue("t")
         await rt.quiesce()
     assert files.seen == [{"text": "hi"}, None, None]
@@ -130,7 +135,9 @@ async def handler(input, ctx):
     saw(await ctx.streams.chat.{method}("one"))
     saw(await ctx.streams.chat.{method}("none"))
 """
-    async with open_runtime(files.app(dialect.queue("t", code)), observers=()) as rt:
+    async with open_runtime(
+        files.app(dialect.queue("t", code), streams=["chat"]), observers=()
+    ) as rt:
         await rt.enqueue("t")
         await rt.quiesce()
     assert files.seen == [[{"n": 1}, {"n": 2}], []]
@@ -138,7 +145,7 @@ async def handler(input, ctx):
 
 async def test_list_groups(where: Where) -> None:
     """`list_groups`"""
-    async with open_runtime(App([], **where), observers=()) as rt:
+    async with open_runtime(App([], streams=STREAMS, **where), observers=()) as rt:
         await rt.streams.chat.set("one", "m", {})
         await rt.streams.chat.set("two", "m", {})
         await rt.streams.other.set("three", "m", {})
@@ -148,7 +155,7 @@ async def test_list_groups(where: Where) -> None:
 
 async def test_update(where: Where) -> None:
     """`update(group, id, ops)`"""
-    async with open_runtime(App([], **where), observers=()) as rt:
+    async with open_runtime(App([], streams=STREAMS, **where), observers=()) as rt:
         await rt.streams.chat.set("room", "m1", {"likes": 1})
         ops = [{"type": "increment", "path": "likes", "by": 1}]
         given = await rt.streams.chat.update("room", "m1", ops)
@@ -158,9 +165,9 @@ async def test_update(where: Where) -> None:
 
 async def test_items_are_kept(on_disk: Where) -> None:
     """`stream name > group > id > item`"""
-    async with open_runtime(App([], **on_disk), observers=()) as rt:
+    async with open_runtime(App([], streams=STREAMS, **on_disk), observers=()) as rt:
         await rt.streams.chat.set("room", "m1", {"text": "hi"})
-    async with open_runtime(App([], **on_disk), observers=()) as rt:
+    async with open_runtime(App([], streams=STREAMS, **on_disk), observers=()) as rt:
         assert await rt.streams.chat.get("room", "m1") == {"text": "hi"}
 
 
@@ -172,7 +179,7 @@ async def test_stream_trigger_create_update_delete(where: Where) -> None:
     create | update | delete | …, data}}`"""
     seen: list[Any] = []
     before = time.time() * 1000
-    async with open_runtime(App([events_of(seen)], **where), observers=()) as rt:
+    async with open_runtime(App([events_of(seen)], streams=STREAMS, **where), observers=()) as rt:
         await rt.streams.chat.set("room", "m1", {"text": "hi"})
         await rt.streams.chat.set("room", "m1", {"text": "ho"})
         ops = [{"type": "set", "path": "text", "value": "hum"}]
@@ -199,7 +206,7 @@ async def test_the_stream_event_answers_to_both_spellings(where: Where) -> None:
     """`{type: "stream", timestamp, stream_name, group_id, id, event}`; §4: camelCase/snake_case
     aliases"""
     seen: list[Any] = []
-    async with open_runtime(App([events_of(seen)], **where), observers=()) as rt:
+    async with open_runtime(App([events_of(seen)], streams=STREAMS, **where), observers=()) as rt:
         await rt.streams.chat.set("room", "m1", {"text": "hi"})
         await rt.quiesce()
     assert (seen[0].streamName, seen[0]["groupId"]) == ("chat", "room")
@@ -225,7 +232,7 @@ async def test_filtered_by_group_id_and_item_id(config: Any, seen: list[str], wh
 
     trigger = {"type": "stream", "streamName": "chat", **config}
     follows = step({"name": "S", "triggers": [trigger]}, handler)
-    async with open_runtime(App([follows], **where), observers=()) as rt:
+    async with open_runtime(App([follows], streams=STREAMS, **where), observers=()) as rt:
         for group, key in (("g", "a"), ("g", "b"), ("h", "a")):
             await rt.streams.chat.set(group, key, {})
         await rt.quiesce()

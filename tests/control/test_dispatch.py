@@ -34,7 +34,7 @@ async def good(data: Any) -> None:
 
 @pytest.fixture(params=STORES)
 async def rt(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Service]:
-    app = App([bad, good], root=tmp_path, store=request.param)
+    app = App([bad, good], root=tmp_path, streams=[{"name": "chat"}], store=request.param)
     async with open_runtime(app, observers=()) as service:
         yield service
 

@@ -226,11 +226,12 @@ STEPS = [
     take_plain, plain, threaded, take_once, once, take_fifo, fifo, take_state, watch_state, take_stream,
     watch_stream, take_pay, pay, paid, take_order, ordered, left,
 ]  # fmt: skip
+STREAMS = [{"name": name} for name in ("chat", "pay", "paid", "order")]
 
 
 def make_app(folder: Path) -> App:
     """The service, with its store in a folder. The mailboxes are small, so that much waits."""
-    return App(STEPS, root=folder, store="sqlite:///store.db", mailbox=12)
+    return App(STEPS, streams=STREAMS, root=folder, store="sqlite:///store.db", mailbox=12)
 
 
 # the process

@@ -29,6 +29,7 @@ from tests.support import Notebook, child, open_to_all
 
 MOUNT, UMOUNT = shutil.which("mount"), shutil.which("umount")
 STORE = "sqlite:///store.db"
+CHAT = [{"name": "chat"}]
 # bytes: room for the store's log, which is moved into its file after 8 MB
 SIZE = 24 * 1024 * 1024
 FULL = "the disk is full"
@@ -134,7 +135,7 @@ async def test_who_publishes_or_writes_is_told_and_nothing_of_it_is_there(
     disk: Disk, call: Callable[[Service], Awaitable[Any]]
 ) -> None:
     """Reading goes on. The same call does its work when there is room, without a restart."""
-    app = App([work], root=disk.path, store=STORE)
+    app = App([work], streams=CHAT, root=disk.path, store=STORE)
     async with open_runtime(app, observers=()) as rt:
         await rt.state.set("group", "there", 1)
         before = await _contents(rt)
@@ -229,7 +230,7 @@ async def test_an_acknowledgement_is_kept_when_there_is_room_and_nothing_is_hand
 
     notebook = Notebook()
     steps = [well, thread, fails, dies, transaction, follow]
-    app = App(steps, root=disk.path, store=STORE)
+    app = App(steps, streams=CHAT, root=disk.path, store=STORE)
     async with open_runtime(app, observers=[notebook]) as rt:
         await rt.enqueue("work", 1)
         with trio.fail_after(20):

@@ -56,7 +56,10 @@ async def later(data):
     await trio.sleep_forever()
 
 async def main():
-    app = App([work, threaded, later], root=sys.argv[1], store="sqlite:///store.db")
+    chat = [{"name": "chat"}]
+    app = App(
+        [work, threaded, later], streams=chat, root=sys.argv[1], store="sqlite:///store.db"
+    )
     async with open_runtime(app, observers=()) as rt:
         if what == "program":
             await rt.enqueue("later", {"from": "the program"})
@@ -112,7 +115,8 @@ async def test_what_has_returned_is_there_after_a_kill_in_the_next_instruction(
     (tmp_path / "dies.py").write_text(DIES)
     with child(tmp_path / "dies.py", tmp_path, what) as process:
         assert process.wait(timeout=60) == -signal.SIGKILL, process.stderr
-    app = App([work, threaded, later], root=tmp_path, store="sqlite:///store.db")
+    chat = [{"name": "chat"}]
+    app = App([work, threaded, later], streams=chat, root=tmp_path, store="sqlite:///store.db")
     async with open_runtime(app, idle=True, observers=()) as rt:
         assert _waiting(rt) == messages
         assert await rt.state.get("orders", "7") == state

@@ -173,7 +173,9 @@ def test_the_changes_of_a_key_are_told_in_order_without_gap_or_repeat(
                 await trio.sleep(chance.random() * 3)
 
     async def main(folder: str) -> None:
-        app = App([watch, read], root=folder, store=store, mailbox=mailbox)
+        app = App(
+            [watch, read], root=folder, streams=[{"name": "chat"}], store=store, mailbox=mailbox
+        )
         async with open_runtime(app, observers=()) as rt:
             async with trio.open_nursery() as nursery:
                 for writer in range(4):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from motia_trio.store.ages import Ages
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from motia_trio.store.sqlite.plan import Plan
     from motia_trio.store.sqlite.reading import Reader
@@ -51,6 +53,10 @@ class Items:
         """Give the names of the groups that have a live item, in order."""
         return self._reader.groups(space, now)
 
+    def ages(self, space: str, group: str) -> list[tuple[str, int, float | None]]:
+        """Give each key of a group, when it was made, and when it expires or has expired."""
+        return self._reader.ages(space, group)
+
     def remember(self, place: Place, item: Item | None) -> None:
         """Keep what is in the file in memory too."""
         self.forget(place)
@@ -78,11 +84,13 @@ class Ahead:
         self._kept = kept
         #: what is on its way, and with which commit
         self.places: dict[Place, tuple[Item | None, Plan]] = {}
+        self._ages = Ages(self._load_ages)
 
     def submit(self, items: Mapping[Place, Item | None], plan: Plan) -> None:
         """Some items are on their way to the disk."""
         for place, item in items.items():
             self.places[place] = (item, plan)
+        self._ages.take(items)
 
     def kept(self, items: Mapping[Place, Item | None], plan: Plan) -> None:
         """They are there."""
@@ -96,6 +104,7 @@ class Ahead:
         """They never will be."""
         for place in items:
             self._drop(place, plan)
+        self._ages.forget(items)
 
     def _drop(self, place: Place, plan: Plan) -> bool:
         if place in self.places and self.places[place][1] is plan:
@@ -106,6 +115,7 @@ class Ahead:
     def clear(self) -> None:
         """A commit failed: nothing that was on its way will be there."""
         self.places.clear()
+        self._ages.clear()
 
     def read(self, place: Place, now: float) -> Item | None:
         """Give the item at a place."""
@@ -133,3 +143,17 @@ class Ahead:
             else:
                 names.discard(group)
         return sorted(names)
+
+    def ages(self, space: str, group: str, now: float) -> Mapping[str, object]:
+        """Give the live keys of a group, the oldest first."""
+        return self._ages.of(space, group, now)
+
+    def _load_ages(self, space: str, group: str) -> Iterable[tuple[str, int, float | None]]:
+        found = {key: (made, at) for key, made, at in self._kept.ages(space, group)}
+        for place, (item, _) in self.places.items():
+            if (place.space, place.group) == (space, group):
+                if item is None:
+                    found.pop(place.key, None)
+                else:
+                    found[place.key] = (item.made, item.expires_at)
+        return ((key, *age) for key, age in found.items())

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Self
 from motia_trio.store.sqlite.writer import Op
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from motia_trio.messages import DeadLetter, Delivery
+    from motia_trio.store.log import Log
     from motia_trio.store.sqlite.hands import Hands
     from motia_trio.store.sqlite.items import Ahead
     from motia_trio.store.sqlite.shelf import Shelf
-    from motia_trio.store.work import Item, Place
+    from motia_trio.store.work import Change, Item, Place
 
 __all__ = ["Plan"]
 
@@ -27,7 +28,7 @@ class Plan(Op[None]):
 
     __slots__ = (
         "_ahead", "_arrivals", "_discards", "_drops", "_ends", "_hands", "_items", "_keys",
-        "_keys_ahead", "_moving", "_redrives", "_retries", "_steps", "submitted", "taken",
+        "_keys_ahead", "_moving", "_redrives", "_retries", "_steps", "_told", "submitted", "taken",
     )  # fmt: skip
 
     def __init__(
@@ -53,6 +54,7 @@ class Plan(Op[None]):
         self._redrives: list[tuple[Shelf, int, str | None]] = []
         self._keys: list[tuple[str, str]] = []
         self._items: Mapping[Place, Item | None] | None = None
+        self._told: tuple[Log, Sequence[Change], int | None] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -123,6 +125,10 @@ class Plan(Op[None]):
         self._items = items
         self._ahead.submit(items, self)
 
+    def tell(self, log: Log, changes: Sequence[Change], forget: int | None) -> None:
+        """It changes streams, and forgets what the log has up to a number."""
+        self._told = (log, changes, forget)
+
     # how it ended
 
     def kept(self) -> None:
@@ -166,6 +172,9 @@ class Plan(Op[None]):
             self._forget_keys()
         if self._items:
             self._ahead.kept(self._items, self)
+        if self._told is not None:  # at last: who is told may look at all of it
+            log, changes, forget = self._told
+            log.keep(changes, forget)
 
     def lost(self) -> None:
         """It is not in the file, and never will be."""

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from motia_trio.messages import DeadLetter, Delivery, Failure, Message
 from motia_trio.store.ids import FAN_BITS
+from motia_trio.store.log import Logged
+from motia_trio.store.sqlite.schema import KINDS
 from motia_trio.store.sqlite.shelf import Shelf
 from motia_trio.store.sqlite.writer import broken
 from motia_trio.store.work import Item, Place
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = ["Reader"]
+
+# parameters of one statement; the oldest SQLite takes 999
+KEYS_AT_ONCE = 500
 
 _MESSAGE = (
     "m.id, m.topic, m.payload, m.trace_id, m.created_at, m.sender, m.grp, m.hops, m.priority, m.key"
@@ -72,7 +77,7 @@ class Reader:
             raise type(told)(f"{self._path}: could not be read: {told}") from error
 
     @contextmanager
-    def _one_moment(self) -> Iterator[None]:
+    def one_moment(self) -> Iterator[None]:
         """What is read within is as it was at one moment, whatever is written meanwhile."""
         self._rows("BEGIN")
         try:
@@ -193,7 +198,7 @@ class Reader:
                 parameters.append(value)  # type: ignore[arg-type]
         sql = f"{_DEAD} WHERE {' AND '.join(where)} ORDER BY e.id LIMIT ?"
         letters = []
-        with self._one_moment():
+        with self.one_moment():
             for row in self._rows(sql, *parameters, -1 if limit is None else limit):
                 number, name, lane, reason, died_at, trigger, fifo, expires_at, *message = row
                 failures = tuple(self.failures(number))
@@ -207,20 +212,29 @@ class Reader:
     def item(self, place: Place) -> Item | None:
         """The item at a place, expired or not."""
         rows = self._rows(
-            "SELECT value, version, expires_at FROM item WHERE space = ? AND grp = ? AND key = ?",
+            "SELECT value, version, expires_at, made FROM item "
+            "WHERE space = ? AND grp = ? AND key = ?",
             *place,
         )
         return Item(*rows[0]) if rows else None
 
-    def items(self, space: str, group: str) -> dict[str, Item]:
-        """The items of a group by key, in order, expired or not."""
-        rows = self._rows(
-            "SELECT key, value, version, expires_at FROM item WHERE space = ? AND grp = ? "
-            "ORDER BY key",
-            space,
-            group,
-        )
-        return {key: Item(value, version, expires_at) for key, value, version, expires_at in rows}
+    def items(self, space: str, group: str, keys: Sequence[str] | None = None) -> dict[str, Item]:
+        """The items of a group by key, in order, expired or not; all, or those of some keys."""
+        sql = "SELECT key, value, version, expires_at, made FROM item WHERE space = ? AND grp = ?"
+        if keys is None:
+            rows = self._rows(f"{sql} ORDER BY key", space, group)
+        else:
+            rows = []
+            for at in range(0, len(keys), KEYS_AT_ONCE):
+                some = keys[at : at + KEYS_AT_ONCE]
+                marks = ",".join("?" * len(some))
+                rows += self._rows(f"{sql} AND key IN ({marks})", space, group, *some)
+        return {key: Item(*item) for key, *item in rows}
+
+    def ages(self, space: str, group: str) -> list[tuple[str, int, float | None]]:
+        """Each key of a group, when it was made, and when it expires or has expired."""
+        sql = "SELECT key, made, expires_at FROM item WHERE space = ? AND grp = ?"
+        return self._rows(sql, space, group)
 
     def groups(self, space: str, now: float) -> list[str]:
         """The groups with an item that is live at ``now``, in order."""
@@ -229,7 +243,7 @@ class Reader:
     def expired(self, limit: int, now: float) -> list[tuple[Place, Item]]:
         """The first items to have expired at ``now``."""
         rows = self._rows(
-            "SELECT space, grp, key, value, version, expires_at FROM item "
+            "SELECT space, grp, key, value, version, expires_at, made FROM item "
             "WHERE expires_at IS NOT NULL AND expires_at <= ? ORDER BY expires_at LIMIT ?",
             now,
             limit,
@@ -241,6 +255,20 @@ class Reader:
         items = self._rows("SELECT min(expires_at) FROM item WHERE expires_at IS NOT NULL")
         keys = self._rows("SELECT min(until) FROM sent")
         return min((at for ((at,),) in (items, keys) if at is not None), default=None)
+
+    # the log of streams
+
+    def last_change(self) -> int:
+        """The number of the last change of a stream, 0 without a first row."""
+        return int(self._rows("SELECT ifnull(max(seq), 0) FROM log")[0][0])
+
+    def changes_after(self, seq: int) -> list[Logged]:
+        """What is remembered after a number, in order."""
+        rows = self._rows("SELECT * FROM log WHERE seq > ? ORDER BY seq", seq)
+        return [
+            Logged(number, space, group, key, KINDS[kind])
+            for number, space, group, key, kind in rows
+        ]
 
 
 def _message(row: Sequence[Any], expires_at: float | None) -> Message:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from motia_trio.store.sqlite.schema import Act
+from motia_trio.store.sqlite.schema import KINDS, Act
 
 if TYPE_CHECKING:
     from motia_trio.messages import Failure, Message, Route
-    from motia_trio.store.work import Item, Place
+    from motia_trio.store.work import Change, Item, Place
 
 __all__ = [
     "Row",
@@ -18,6 +18,8 @@ __all__ = [
     "discard_row",
     "done_row",
     "failure_row",
+    "first_row",
+    "forget_changes_row",
     "forget_keys_row",
     "item_row",
     "key_row",
@@ -127,7 +129,7 @@ def key_row(number: int, topic: str, key: str, until: float) -> Row:
 def forget_keys_row(limit: int, now: float) -> Row:
     """Forget keys whose time is over."""
     return (
-        int(Act.FORGET_KEYS), None, None, limit, None, None, None, None, now,
+        int(Act.FORGET), None, None, limit, None, None, None, None, now,
         None, None, None, None, None, None, None, None,
     )  # fmt: skip
 
@@ -140,14 +142,28 @@ def step_row(number: int, name: str, lane: str) -> Row:
     )  # fmt: skip
 
 
-def item_row(place: Place, item: Item | None) -> Row:
-    """Write an item, or remove it."""
+def item_row(place: Place, item: Item | None, change: Change | None = None) -> Row:
+    """Write an item, or remove it; in a stream, remember the change that this is."""
+    number, kind = (None, None) if change is None else (change.seq, KINDS.index(change.kind))
     if item is None:
         return (
-            int(Act.REMOVE), None, None, None, None, None, None, None, None,
+            int(Act.REMOVE), None, number, None, None, None, None, None, kind,
             place.space, None, None, None, None, place.group, None, place.key,
         )  # fmt: skip
     return (
-        int(Act.PUT), item.version, None, None, None, None, None, item.expires_at, None,
-        place.space, item.value, None, None, None, place.group, None, place.key,
+        int(Act.PUT), item.version, number, None, None, None, None, item.expires_at, kind,
+        place.space, item.value, None, None, None, place.group, item.made, place.key,
     )  # fmt: skip
+
+
+def first_row(seq: int) -> Row:
+    """Begin the order of the changes with a number that stands for none."""
+    return (
+        int(Act.REMOVE), None, seq, None, None, None, None, None, 0,
+        "", None, None, None, None, "", None, "",
+    )  # fmt: skip
+
+
+def forget_changes_row(seq: int) -> Row:
+    """Forget the changes up to a number."""
+    return _bare(Act.FORGET, seq)

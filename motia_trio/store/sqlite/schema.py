@@ -10,10 +10,14 @@ is busy).
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
 from motia_trio.store.ids import FAN_BITS
 
-__all__ = ["ACTIONS", "APPLICATION_ID", "COLUMNS", "MIGRATIONS", "Act"]
+if TYPE_CHECKING:
+    from motia_trio.store.work import Kind
+
+__all__ = ["ACTIONS", "APPLICATION_ID", "COLUMNS", "KINDS", "MIGRATIONS", "Act"]
 
 # "MoTr": says in the file's header whose it is
 APPLICATION_ID = 0x4D6F5472
@@ -66,7 +70,20 @@ MIGRATIONS = (
     CREATE UNIQUE INDEX item_place ON item (space, grp, key);
     CREATE INDEX item_expiry ON item (expires_at) WHERE expires_at IS NOT NULL;
     """,
+    # 3: the order of all changes of streams, the last of them; and since when an item is there.
+    # `kind`: see `KINDS`
+    """
+    ALTER TABLE item ADD COLUMN made INTEGER NOT NULL DEFAULT 0;
+    UPDATE item SET made = id WHERE space <> '';
+    CREATE TABLE log (
+        seq INTEGER PRIMARY KEY, space TEXT NOT NULL, grp TEXT NOT NULL, key TEXT NOT NULL,
+        kind INTEGER NOT NULL
+    );
+    """,
 )
+
+# what a row of `log` stands for: the first of all for nothing
+KINDS: tuple[Kind | None, ...] = (None, "create", "update", "delete")
 
 
 class Act(IntEnum):
@@ -81,10 +98,10 @@ class Act(IntEnum):
     BURY = 6  # reason in topic, now
     REDRIVE = 7  # step trigger fifo priority due_at now
     DISCARD = 8
-    PUT = 9  # id (the new version), topic (space), grp, key, payload, expires_at
-    REMOVE = 10  # topic (space), grp, key
+    PUT = 9  # id (the new version), topic (space), grp, key, payload, expires_at; made in hops
+    REMOVE = 10  # topic (space), grp, key; both, of a stream: seq in step, kind in now
     KEY = 11  # id (a message's), topic, key, due_at (until when)
-    FORGET_KEYS = 12  # now; trigger: how many at the most
+    FORGET = 12  # keys: now, trigger (how many at the most); changes: id (up to which seq)
     CRASHED = 13
     STEP = 14  # id (the number of a step and lane), topic (the step's name), key (the lane's)
 
@@ -132,6 +149,11 @@ _DROP = "DELETE FROM delivery WHERE id = new.id;"
 _BURY = """
     INSERT INTO dead SELECT id, step, trigger, fifo, new.topic, new.now, expires_at
     FROM delivery WHERE id = new.id;
+"""
+# not a trigger of its own: each costs something at every row, also of the state
+_LOG = """
+    INSERT INTO log SELECT new.step, new.topic, new.grp, new.key, new.now
+    WHERE new.step IS NOT NULL;
 """
 _DROP_FAILURES = "DELETE FROM failure WHERE delivery = new.id;"
 
@@ -212,16 +234,18 @@ ACTIONS = "\n".join(
         _trigger(
             "put",
             f"new.kind = {Act.PUT}",
-            """INSERT INTO item (space, grp, key, value, version, expires_at)
-               VALUES (new.topic, new.grp, new.key, new.payload, new.id, new.expires_at)
+            """INSERT INTO item (space, grp, key, value, version, expires_at, made)
+               VALUES (new.topic, new.grp, new.key, new.payload, new.id, new.expires_at, new.hops)
                ON CONFLICT (space, grp, key) DO UPDATE
                SET value = excluded.value, version = excluded.version,
-                   expires_at = excluded.expires_at;""",
+                   expires_at = excluded.expires_at, made = excluded.made;""",
+            _LOG,
         ),
         _trigger(
             "remove",
             f"new.kind = {Act.REMOVE}",
             "DELETE FROM item WHERE space = new.topic AND grp = new.grp AND key = new.key;",
+            _LOG,
         ),
         _trigger(
             "key",
@@ -232,10 +256,11 @@ ACTIONS = "\n".join(
                SET message = excluded.message, until = excluded.until;""",
         ),
         _trigger(
-            "forget_keys",
-            f"new.kind = {Act.FORGET_KEYS}",
+            "forget",
+            f"new.kind = {Act.FORGET}",
             """DELETE FROM sent WHERE rowid IN
                (SELECT rowid FROM sent WHERE until <= new.now LIMIT new.trigger);""",
+            "DELETE FROM log WHERE seq <= new.id;",
         ),
         _trigger(
             "step",

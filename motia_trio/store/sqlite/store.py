@@ -18,7 +18,9 @@ from attrs import evolve
 from motia_trio.errors import Conflict
 from motia_trio.messages import Ack, Bury, Delivery, GiveBack, Retry
 from motia_trio.store.ids import MessageIds, delivery_id, time_of
-from motia_trio.store.planning import check_seen, plan_writes
+from motia_trio.store.log import LOG_ROWS, Log
+from motia_trio.store.log import time_of as time_of_change
+from motia_trio.store.planning import check_seen, expiries, plan_writes
 from motia_trio.store.protocol import (
     KEY_LIFETIME,
     MAX_CRASHES,
@@ -37,8 +39,9 @@ from motia_trio.store.sqlite.lock import locked
 from motia_trio.store.sqlite.plan import Plan
 from motia_trio.store.sqlite.reading import Reader
 from motia_trio.store.sqlite.shelf import Shelf
+from motia_trio.store.sqlite.snapshot import take_snapshot
 from motia_trio.store.sqlite.writer import Op, Writer
-from motia_trio.store.work import Change, Committed
+from motia_trio.store.work import Committed, Item
 
 if TYPE_CHECKING:
     import os
@@ -46,9 +49,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 
     from motia_trio.messages import DeadLetter, Message, Outcome, Route
-    from motia_trio.store.protocol import React
+    from motia_trio.store.protocol import Follow, React, Snapshot
     from motia_trio.store.sqlite.file import Synchronous
-    from motia_trio.store.work import Item, Place, Work
+    from motia_trio.store.work import Change, Place, Work
 
 __all__ = ["SqliteStore"]
 
@@ -62,11 +65,19 @@ class SqliteStore:
     """Keeps everything in the file at ``path``, whose folder is made if need be.
 
     ``synchronous="full"`` syncs the disk at each commit; ``"normal"`` leaves that to checkpoints:
-    then a power cut, though not the end of the process, may lose the last commits.
+    then a power cut, though not the end of the process, may lose the last commits. ``log``: how
+    many changes of streams it remembers, for those who come back.
     """
 
-    def __init__(self, path: str | os.PathLike[str], synchronous: Synchronous = "full") -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        synchronous: Synchronous = "full",
+        log: int = LOG_ROWS,
+    ) -> None:
         self.path = Path(path)
+        self._log = Log(log)
+        self._log_rows = log
         self._synchronous: Synchronous = synchronous
         self._shelves: dict[tuple[str, str], Shelf] = {}  # by step and lane
         self._ids = MessageIds()
@@ -81,7 +92,9 @@ class SqliteStore:
         self._hands: Hands
 
     @asynccontextmanager
-    async def opened(self, now: float, react: React | None = None) -> AsyncIterator[Opened]:
+    async def opened(
+        self, now: float, react: React | None = None, follow: Follow | None = None
+    ) -> AsyncIterator[Opened]:
         """Open the file, and close it when the scope is left."""
         self._react = react
         with ExitStack() as stack:
@@ -98,13 +111,17 @@ class SqliteStore:
             self._ahead = Ahead(self._items)
             self._ids = MessageIds(self._reader.last_message())
             self._latest = max(now, time_of(self._reader.last_message()))
+            self._log = Log(self._log_rows, self._reader.changes_after(0))
+            self._log.follow = follow
             self._shelves = self._reader.shelves()
             self._keys.clear()
             self._moving.clear()
             self._writer = Writer(connection, self._forget_ahead)
             self._writer.start()
             try:
-                yield await self._count_crashes(now)
+                opened = await self._count_crashes(now)
+                await self._begin_log(now)
+                yield opened
             finally:
                 await self._writer.stop()  # noqa: ASYNC102 - shields itself
 
@@ -126,8 +143,17 @@ class SqliteStore:
             self._shelves = self._reader.shelves()
         self._hands.clear_left()
         letters = self.dead_letters(ids=buried) if buried else ()
-        latest = time_of(self._reader.last_message())
+        latest = max(time_of(self._reader.last_message()), time_of_change(self._log.last))
         return Opened(latest, suspects=len(left) - len(buried), buried=letters)
+
+    async def _begin_log(self, now: float) -> None:
+        """Give the order of changes its first number, if this file has none yet."""
+        if not self._log.last:
+            first = self._log.next(now)
+            op: Op[None] = Op()
+            op.acts = [row.first_row(first)]
+            await self._writer.do(op)
+            self._log.begin(first)
 
     def new_id(self, now: float) -> str:
         """Give an id for a message."""
@@ -146,7 +172,13 @@ class SqliteStore:
             # who runs again must see what was in its way: that may be on its way to the disk
             await self._writer.do(Op())  # noqa: ASYNC120 - who is cancelled runs nothing again
             raise
-        planned = plan_writes(work.writes, self._ahead, now, lambda: int(self.new_id(now), 16))
+        planned = plan_writes(
+            work.writes,
+            self._ahead,
+            now,
+            lambda: int(self.new_id(now), 16),
+            lambda: self._log.next(now),
+        )
         messages = work.messages
         if self._react is not None and planned.changes:
             messages = (*messages, *self._react(planned.changes, work.origin, now))
@@ -156,7 +188,7 @@ class SqliteStore:
                 self._plan_message(plan, message, routes, duplicates, now)
             if work.done is not None:
                 self._plan_done(plan, work.done)
-            self._plan_items(plan, planned.items)
+            self._plan_items(plan, planned.items, planned.changes)
             if not plan.acts and (self._keys or self._ahead.places):
                 # what is told is told of what may be on its way: not before that is kept
                 await self._writer.do(Op())
@@ -231,14 +263,27 @@ class SqliteStore:
             row.done_row(delivery.id, shelf.number, delivery.fifo, failed=bool(delivery.failures))
         )
 
-    @staticmethod
-    def _plan_items(plan: Plan, items: Mapping[Place, Item | None]) -> None:
+    def _plan_items(
+        self, plan: Plan, items: Mapping[Place, Item | None], changes: Sequence[Change]
+    ) -> None:
         if not items:
             return
         plan.change_items(items)
+        followed = [change for change in changes if change.seq]
+        last = {change.place: change for change in followed}
+        for change in followed:
+            # what comes before the last of a place is written for the log's sake alone
+            if last[change.place] is not change:
+                passing = None if change.new is None else Item(change.new, 0)
+                plan.acts.append(row.item_row(change.place, passing, change))
         for place, item in items.items():
-            plan.acts.append(row.item_row(place, item))
+            plan.acts.append(row.item_row(place, item, last.get(place)))
             plan.size += len(item.value) if item else 0
+        if followed:
+            forget = self._log.excess()
+            if forget is not None:
+                plan.acts.append(row.forget_changes_row(forget))
+            plan.tell(self._log, followed, forget)
 
     async def lease(self, step: str, limit: int, now: float, lane: str = "queue") -> Leased:
         """Lease up to ``limit`` due deliveries of one step and lane."""
@@ -446,6 +491,12 @@ class SqliteStore:
         """Give the names of the groups that have an item, in order."""
         return self._items.groups(space, now)
 
+    def snapshot(
+        self, space: str, group: str, key: str | None, now: float, since: int | None = None
+    ) -> Snapshot:
+        """Give the items of a group of a stream, or of one ``key`` alone, as of one change."""
+        return take_snapshot(self._reader, self._log, space, group, key, now, since)
+
     async def sweep(self, limit: int, now: float) -> Swept:
         """Remove expired items, and keys that are over their time."""
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -454,13 +505,13 @@ class SqliteStore:
             for place, item in self._reader.expired(limit, now)
             if place not in self._ahead.places
         }
-        changes = [Change(place, item.value, None, expired=True) for place, item in gone.items()]
+        changes = expiries(gone, lambda: self._log.next(now))
         with self._plan() as plan:
             if self._react is not None and changes:
                 for message, routes in self._react(changes, None, now):
                     untaken = [evolve(route, take=False) for route in routes]
                     self._plan_message(plan, message, untaken, {}, now)
-            self._plan_items(plan, dict.fromkeys(gone))
+            self._plan_items(plan, dict.fromkeys(gone), changes)
             if self._reader.keys_are_over(now):
                 plan.acts.append(row.forget_keys_row(FORGOTTEN_AT_ONCE, now))
             await self._do(plan)
