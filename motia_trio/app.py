@@ -47,6 +47,8 @@ class App:
     ``mount`` has ASGI applications by the paths below which they answer: ``{"/admin": quart_app}``.
     ``streams`` declares streams, as configs: ``{"name": "chat", "schema": Message}``. So does a
     :class:`motia_trio.Stream` beside the handler of a step.
+    ``authenticate`` says who a client of the streams is, or that it is none: a function of its
+    handshake, or the function's name as ``"module:function"``.
 
     Raises:
         LoadFailed: names or routes that are taken, what cannot be given, routes below a mount.

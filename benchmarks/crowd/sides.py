@@ -150,6 +150,10 @@ def _side(name: str, module: str, packages: tuple[str, ...] = (), settings: str 
 
 
 OURS = _side("ours", "ours", settings="each change in SQLite, synchronous=FULL, before it is told")
+WRITERS = _side(
+    *("ours, 16 writers", "ours 16"),
+    settings="the same, and 16 tasks that each publish the next one when theirs is kept",
+)
 BROADCAST = _side(
     *("broadcast", "on_websockets", ("websockets",)),
     "websockets on asyncio, its broadcast(), with its defaults; keeps nothing",
@@ -168,4 +172,4 @@ QUART = _side(
 )
 BARE = _side("bare write", "bare", settings="a loop of write() of a ready frame; keeps nothing")
 
-SIDES = (BARE, LOOP, BROADCAST, UVLOOP, QUART, OURS)
+SIDES = (BARE, LOOP, BROADCAST, UVLOOP, QUART, OURS, WRITERS)

@@ -86,7 +86,7 @@ def _print_status(told: dict[str, Any]) -> None:
             f"(since {told['started_at']})"
         )
     rows = [("service", service), ("http", told["http"] or "-")]
-    if told["streams"] is not None:
+    if told.get("streams") is not None:
         rows.append(("streams", f"{told['streams']}, {_followers(told['followers'])}"))
     rows += [("project", told["project"]), ("store", told["store"])]
     rows += [("unheard", f"{count} to {topic}") for topic, count in told["unheard"].items()]

@@ -75,12 +75,12 @@ def with_token(address: Address, token: str, token_in: TokenIn) -> Address:
     """
     if not token:
         raise ValueError("the token is empty")
-    if token_in == "query":
+    if token_in == "query":  # noqa: S105  # a place, no secret
         mark = "&" if "?" in address.resource else "?"
         return evolve(
             address, resource=f"{address.resource}{mark}authToken={quote(token, safe='')}"
         )
-    if token_in != "protocol":
+    if token_in != "protocol":  # noqa: S105  # as above
         raise ValueError(f'token_in is "protocol" or "query", not {token_in!r}')
     if not _WORD.fullmatch(token):
         raise ValueError(

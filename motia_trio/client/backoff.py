@@ -28,4 +28,4 @@ class Backoff:
         ``chance`` is a random number in [0, 1): the caller's, so that this stays pure.
         """
         doublings = min(attempt - 1, 64)  # beyond, a float is only larger
-        return min(self.longest, self.first * 2**doublings) * (0.5 + chance / 2)
+        return min(self.longest, self.first * 2.0**doublings) * (0.5 + chance / 2)

@@ -202,8 +202,8 @@ async def _ping(socket: WebSocketConnection, interval: float) -> None:
 
 
 async def _watch(link: Link, silence: float) -> None:
-    while (left := link.heard + silence - trio.current_time()) > 0:
-        await trio.sleep(left)
+    while (deadline := link.heard + silence) > trio.current_time():
+        await trio.sleep_until(deadline)
     raise Lost(f"nothing was heard for {silence:g} s, not even the answer to a ping")
 
 

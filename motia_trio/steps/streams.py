@@ -27,7 +27,7 @@ def _number(value: object) -> object:
     return value
 
 
-class RawBaseConfig(Raw):
+class _RawBaseConfig(Raw):
     """``baseConfig``: where Motia keeps a stream's items."""
 
     storage_type: str = "default"
@@ -43,7 +43,7 @@ class RawStreamFile(Raw):
 
     name: Name
     schema_: Annotated[Any, Field(alias="schema")] = None
-    base_config: RawBaseConfig = RawBaseConfig()
+    base_config: _RawBaseConfig = _RawBaseConfig()
     # ours: seconds that an item stays, and how many of them a group has at the most
     ttl: Annotated[Seconds | None, BeforeValidator(_number)] = None
     max_items: Annotated[int | None, BeforeValidator(_number), Field(ge=1)] = None
@@ -129,14 +129,11 @@ def _misnamed(name: str) -> str | None:
     """Why a stream cannot have a name, None if it can. The store has the same bounds."""
     if name.startswith("("):
         return "such names are the runtime's own"
-    try:
-        size = len(name.encode())
-    except UnicodeEncodeError:
-        return "it is not writable as UTF-8"
+    size = len(name.encode())  # pydantic has refused what is not writable so
     return f"it has {size} bytes, over the limit of 512" if size > 512 else None
 
 
-def _storage(base: RawBaseConfig) -> tuple[str, ...]:
+def _storage(base: _RawBaseConfig) -> tuple[str, ...]:
     """What is said of a storage that there is not here."""
     if base.storage_type in {"default", "state"} and base.factory is None:
         return ()

@@ -68,12 +68,12 @@ def plan_writes(
     planning = _Planning(items, now, version, seq)
     for write in writes:
         match write:
-            case Put(place, value, expires_at, keep):
-                planning.put(place, value, expires_at, keep)
+            case Put():
+                planning.put(write)
             case Remove(place):
                 planning.remove(place)
-            case Update(place):
-                planning.update(place, write)
+            case Update():
+                planning.update(write)
             case Clear(space, group):
                 for key in planning.keys(space, group):
                     planning.remove(Place(space, group, key))
@@ -123,9 +123,9 @@ class _Planning:
     changes: list[Change] = field(factory=list)
     groups: dict[tuple[str, str], _Group] = field(factory=dict)
 
-    def put(self, place: Place, value: bytes, expires_at: float | None, keep: int | None) -> None:
-        old = self._current(place)
-        self._write(place, old, value, expires_at, keep)
+    def put(self, write: Put) -> None:
+        old = self._current(write.place)
+        self._write(write, old, write.value, write.expires_at)
 
     def remove(self, place: Place) -> None:
         old = self._current(place)
@@ -133,7 +133,8 @@ class _Planning:
             seq = self.seq() if is_stream(place.space) else 0
             self._set(place, old, None, seq)
 
-    def update(self, place: Place, write: Update) -> None:
+    def update(self, write: Update) -> None:
+        place = write.place
         old = self._current(place)
         value = _updated(old, write)
         if len(value) > write.limit:
@@ -145,7 +146,7 @@ class _Planning:
         if write.check is not None:
             write.check(value)
         expires_at = write.expires_at if old is None else old.expires_at
-        self._write(place, old, value, expires_at, write.keep)
+        self._write(write, old, value, expires_at)
 
     def keys(self, space: str, group: str) -> list[str]:
         """Give the keys of a group, expired or not, in order."""
@@ -163,27 +164,23 @@ class _Planning:
         return old
 
     def _write(
-        self,
-        place: Place,
-        old: Item | None,
-        value: bytes,
-        expires_at: float | None,
-        keep: int | None,
+        self, write: Put | Update, old: Item | None, value: bytes, expires_at: float | None
     ) -> None:
+        place = write.place
         if not is_stream(place.space):
             self._set(place, old, Item(value, self.version(), expires_at))
             return
         seq = self.seq()
         item = Item(value, self.version(), expires_at, old.made if old else seq)
         self._set(place, old, item, seq)
-        if keep is not None and old is None and item.live(self.now):
-            self._trim(place.space, place.group, keep)
+        if write.keep is not None and old is None and item.live(self.now):
+            self._trim(place.space, place.group, write.keep)
 
     def _set(self, place: Place, old: Item | None, item: Item | None, seq: int = 0) -> None:
         self.new[place] = item
         was = old.value if old is not None else None
         new = item.value if item is not None else None
-        self.changes.append(Change(place, was, new, False, seq))
+        self.changes.append(Change(place, was, new, seq=seq))
         if seq or is_stream(place.space):
             there = item is not None and item.live(self.now)
             self._group(place.space, place.group).note(place.key, was=old is not None, there=there)

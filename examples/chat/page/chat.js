@@ -63,15 +63,15 @@ function enter() {
     typists.end()
   }
   const path = `rooms/${encodeURIComponent(room)}`
-  const begin = () => ({
-    id: random(), // who sends again after an error says it once
-    tell: atMostEvery(TYPING_EVERY, () => post(`${path}/typing`, me).catch(() => {})),
-  })
-  let draft = begin()
-  view.onTyping(() => draft.tell())
+  const noteTyping = () => atMostEvery(TYPING_EVERY, () => post(`${path}/typing`, me).catch(() => {}))
+  let tell = noteTyping()
+  view.onTyping(() => tell())
+  let tried = null // what was posted, and perhaps not taken: sent again, it is the same message
   view.onSend(async (text) => {
-    await post(`${path}/messages`, { id: draft.id, name: me.name, text })
-    draft = begin()
+    if (tried?.text !== text) tried = { id: random(), name: me.name, text }
+    await post(`${path}/messages`, tried)
+    tried = null
+    tell = noteTyping()
   })
 }
 

@@ -166,4 +166,7 @@ def first_row(seq: int) -> Row:
 
 def forget_changes_row(seq: int) -> Row:
     """Forget the changes up to a number."""
-    return _bare(Act.FORGET, seq)
+    return (
+        int(Act.FORGET), seq, None, 0, None, None, None, None, None,
+        None, None, None, None, None, None, None, None,
+    )  # fmt: skip
