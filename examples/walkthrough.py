@@ -21,7 +21,7 @@ from typing import Any
 import attrs
 
 PATIENCE = 15.0  # seconds
-PORT = "3111"  # what a page has; here it is whichever is free
+PORT, STREAM_PORT = "3111", "3112"  # what a page has; here they are whichever are free
 
 # what differs from run to run
 _VARIABLE = re.compile(
@@ -89,6 +89,7 @@ class Walk:
     _tools: Path
     _service: subprocess.Popen[str] | None = None
     _port: str = PORT
+    _stream_port: str = STREAM_PORT
 
     @classmethod
     @contextmanager
@@ -141,7 +142,7 @@ class Walk:
         assert self._service is None, "the page serves while it serves"
         with self._log.open("w") as log:
             self._service = subprocess.Popen(
-                ["bash", "-c", f"exec {command} --port 0"],  # noqa: S607 - a reader's shell
+                ["bash", "-c", f"exec {command} --port 0 --stream-port 0"],  # noqa: S607 - a reader's shell
                 cwd=self.folder,
                 env=self._environment(),
                 stdout=subprocess.PIPE,
@@ -150,9 +151,9 @@ class Walk:
             )
         assert self._service.stdout is not None
         ready = self._service.stdout.readline()
-        found = re.search(r":(\d+)$", ready)
+        found = re.search(r"http=\S+:(\d+)(?: streams=\S+:(\d+))?$", ready)
         assert found is not None, f"not ready: {self._log.read_text()}"
-        self._port = found[1]
+        self._port, self._stream_port = found[1], found[2] or STREAM_PORT
         assert self._as_on_the_page(ready) == shown.rstrip()
 
     def _run(self, command: str, shown: str) -> None:
@@ -194,6 +195,7 @@ class Walk:
         ours = str(self.folder)
         text = text.replace(ours, f"/srv/motia_trio/examples/{self.folder.name}")
         text = text.replace(f":{self._port}", f":{PORT}")
+        text = text.replace(f":{self._stream_port}", f":{STREAM_PORT}")
         return re.sub(" +$", "", text, flags=re.MULTILINE).rstrip()
 
     def _await(

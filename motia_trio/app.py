@@ -191,8 +191,9 @@ def _declared(
                 given.append(parse_stream(each, source=f"App(streams[{index}])"))
         except LoadFailed as failed:
             wrong += failed.problems
+    once = {(each.name, each.source): each for each in beside}.values()  # found by several ways
     found: dict[str, StreamDeclaration] = {}
-    for stream in sorted((*given, *beside), key=lambda each: each.is_object):
+    for stream in sorted((*given, *once), key=lambda each: each.is_object):
         other = found.setdefault(stream.name, stream)
         if other is stream or (stream.is_object and stream.source == other.source):
             continue

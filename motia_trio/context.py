@@ -18,7 +18,7 @@ from motia_trio.asks import ASK_TIMEOUT, check_timeout
 from motia_trio.data import alias
 from motia_trio.events import Level, StepLogged
 from motia_trio.failures import tell_error
-from motia_trio.items import State, Stream, Streams
+from motia_trio.items import State, Streams, stream_of
 from motia_trio.messages import Origin
 from motia_trio.outgoing import ABSENT, outgoing
 from motia_trio.steps import inspect_handler
@@ -253,7 +253,7 @@ class Context:
         """The streams: ``ctx.streams.chat``, or ``ctx.streams["chat"]``."""
         return Streams(
             self._shared.streams,
-            lambda declared: Stream.of(declared, self._access, self, **self._manner()),
+            lambda declared: stream_of(declared, self._access, self, **self._manner()),
         )
 
     def _manner(self) -> dict[str, Any]:

@@ -24,7 +24,17 @@ if TYPE_CHECKING:
     from motia_trio.steps import Schema, StreamDeclaration
     from motia_trio.store import Change, Item, Write
 
-__all__ = ["Caller", "Collection", "Ready", "State", "Stream", "Streams", "ToAwait", "Unwrapping"]
+__all__ = [
+    "Caller",
+    "Collection",
+    "Ready",
+    "State",
+    "Stream",
+    "Streams",
+    "ToAwait",
+    "Unwrapping",
+    "stream_of",
+]
 
 T = TypeVar("T")
 
@@ -296,21 +306,6 @@ class Stream(Collection):
 
     __slots__ = ()
 
-    @classmethod
-    def of(
-        cls, declared: StreamDeclaration, access: Access, caller: Caller, **manner: Any
-    ) -> Stream:
-        """Make it of its declaration; ``manner`` are the other keywords of a collection."""
-        return cls(
-            declared.name,
-            access,
-            caller,
-            schema=declared.schema,
-            ttl=declared.ttl,
-            keep=declared.max_items,
-            **manner,
-        )
-
     def send(self, channel: str | Mapping[str, Any], event: Mapping[str, Any]) -> Any:
         """Tell those who follow a group, or one item of it, of an event. It is not kept.
 
@@ -376,6 +371,21 @@ class Streams:
 
     def __dir__(self) -> Iterator[str]:
         return iter(self._declared)
+
+
+def stream_of(
+    declared: StreamDeclaration, access: Access, caller: Caller, **manner: Any
+) -> Stream:
+    """Make a stream of its declaration; ``manner`` are the other keywords of a collection."""
+    return Stream(
+        declared.name,
+        access,
+        caller,
+        schema=declared.schema,
+        ttl=declared.ttl,
+        keep=declared.max_items,
+        **manner,
+    )
 
 
 def _unwrapping(item: Item | None) -> Any:

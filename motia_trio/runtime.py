@@ -28,7 +28,7 @@ from motia_trio.events import (
 )
 from motia_trio.failures import tell_error
 from motia_trio.feeder import Feeder
-from motia_trio.items import State, Stream, Streams
+from motia_trio.items import State, Streams, stream_of
 from motia_trio.messages import Origin, new_trace_id
 from motia_trio.outgoing import outgoing
 from motia_trio.router import Router
@@ -123,6 +123,8 @@ class Runtime:
                         await nursery.start(shared.scheduler.run)
                     yield
                     await self.finish()
+                    with trio.move_on_at(self._scope.deadline):  # of clients that are gone by now
+                        await self.gates.finished()
                     shared.nursery = None
                     nursery.cancel_scope.cancel()
             finally:
@@ -406,7 +408,7 @@ class Runtime:
         """The streams, as ``ctx.streams`` is."""
         return Streams(
             self._shared.streams,
-            lambda declared: Stream.of(declared, self._direct(), _ASIDE, **self._manner()),
+            lambda declared: stream_of(declared, self._direct(), _ASIDE, **self._manner()),
         )
 
     def _direct(self) -> Direct:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Stream", "streams_beside", "streams_in"]
 
-_METHODS = [name for name in dir(items.Stream) if not name.startswith("_") and name != "of"]
+_METHODS = [name for name in dir(items.Stream) if not name.startswith("_")]
 
 
 class Stream:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from motia_trio.client.backoff import Backoff
 from motia_trio.client.client import StreamClient, open_stream_client
-from motia_trio.client.errors import ConnectionRefused, Unauthorized
+from motia_trio.client.errors import ConnectionRefused, NotJoined, Unauthorized
 from motia_trio.client.follower import Follower
 from motia_trio.client.subscription import Gap
 from motia_trio.client.views import StreamEvent
@@ -14,6 +14,7 @@ __all__ = [
     "ConnectionRefused",
     "Follower",
     "Gap",
+    "NotJoined",
     "StreamClient",
     "StreamEvent",
     "Unauthorized",

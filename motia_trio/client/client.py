@@ -14,6 +14,7 @@ from motia_trio.client.follower import Follower
 from motia_trio.client.line import Line
 from motia_trio.client.subscription import Subscription
 from motia_trio.client.views import EventsView, GroupView, ItemView
+from motia_trio.store import check_name
 
 if TYPE_CHECKING:
     import ssl
@@ -64,7 +65,7 @@ class StreamClient:
         on_gap: Callable[[Gap], object] | None = None,
     ) -> Follower[Any]:
         """Follow one item: gives it with its ``id``, or None when there is none."""
-        return self._follow(stream, group, _name("id", id), ItemView(), on_gap)
+        return self._follow(stream, group, check_name("id", id), ItemView(), on_gap)
 
     def events(
         self,
@@ -84,7 +85,7 @@ class StreamClient:
         """
         if buffer < 1:
             raise ValueError(f"buffer is a number of events, 1 or more, not {buffer!r}")
-        key = None if id is None else _name("id", id)
+        key = None if id is None else check_name("id", id)
         return self._follow(stream, group, key, EventsView(type, buffer), on_gap)
 
     def _follow(
@@ -95,14 +96,10 @@ class StreamClient:
         view: GroupView | ItemView | EventsView,
         on_gap: Callable[[Gap], object] | None,
     ) -> Follower[Any]:
-        subscription = Subscription(_name("stream", stream), _name("group", group), key, view)
+        subscription = Subscription(
+            check_name("stream", stream), check_name("group", group), key, view
+        )
         return Follower(self._line, subscription, on_gap)
-
-
-def _name(what: str, name: object) -> str:
-    if not isinstance(name, str) or not name:
-        raise ValueError(f"{what} is a non-empty string, not {name!r}")
-    return name
 
 
 @asynccontextmanager

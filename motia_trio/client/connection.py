@@ -202,8 +202,8 @@ async def _ping(socket: WebSocketConnection, interval: float) -> None:
 
 
 async def _watch(link: Link, silence: float) -> None:
-    while (deadline := link.heard + silence) > trio.current_time():
-        await trio.sleep_until(deadline)
+    while (deadline := link.heard + silence) > trio.current_time():  # noqa: ASYNC110
+        await trio.sleep_until(deadline)  # which has moved on when something was heard
     raise Lost(f"nothing was heard for {silence:g} s, not even the answer to a ping")
 
 

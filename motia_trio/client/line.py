@@ -185,7 +185,7 @@ class Line:
             logger.debug("%s: not understood: %s", self._address.shown, unknown)
             return
         if isinstance(message, ServerError):
-            logger.warning("%s: the server says: %s", self._address.shown, message.message)
+            self._hear_error(message)
             return
         room = self._rooms.get((message.stream, message.group), ())
         whom = [subscription for subscription in room if subscription.concerns(message)]
@@ -193,6 +193,19 @@ class Line:
             self._tell(message, whom)
         except UnknownFrame as unknown:
             logger.warning("%s: not understood: %s", self._address.shown, unknown)
+
+    def _hear_error(self, error: ServerError) -> None:
+        logger.warning("%s: the server says: %s", self._address.shown, error.message)
+        for subscription in self._all():
+            if subscription.id == error.subscription:
+                self._forget(subscription)
+                subscription.refuse(error.message)
+
+    def _tell_one(self, message: Heard, subscription: Subscription) -> None:
+        waits = subscription.needs_sync
+        subscription.hear(message)
+        if subscription.needs_sync and not waits and self._outgoing is not None:
+            self._outgoing.join(subscription.id, subscription.join_frame())
 
     def _tell(self, message: Heard, whom: list[Subscription]) -> None:
         # answers come in the order of the joins, so it is the first one's that waits for one
@@ -203,7 +216,7 @@ class Line:
             if subscription.abandoned:
                 self.leave(subscription)
             else:
-                subscription.hear(message)
+                self._tell_one(message, subscription)
         if mine is not None:
             mine.answer(message)
             if mine.failure is not None:

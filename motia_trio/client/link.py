@@ -45,7 +45,11 @@ class Link(trio.abc.Stream):
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send all of it."""
         self.torn = True
-        await self._stream.send_all(data)
+        try:
+            await self._stream.send_all(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self._end()
+            raise
         self.torn = False
 
     async def wait_send_all_might_not_block(self) -> None:

@@ -9,7 +9,7 @@ from uuid import uuid4
 import trio
 from attrs import define, field, frozen
 
-from motia_trio.client.errors import Unauthorized
+from motia_trio.client.errors import NotJoined, Unauthorized
 from motia_trio.client.wire import ANSWERS, CHANGES, join_frame, leave_frame
 
 if TYPE_CHECKING:
@@ -68,6 +68,8 @@ class Subscription:
     live: bool = False
     #: whether it was live on a connection before
     rejoins: bool = False
+    #: whether it has heard something that only a sync can make a state of
+    needs_sync: bool = False
     #: whether whoever followed forgot about it
     abandoned: bool = False
     gaps: int = 0
@@ -89,8 +91,9 @@ class Subscription:
         return place if self.key is None else f"{place}/{self.key}"
 
     def join_frame(self) -> str:
-        """What to send to join, from where it was."""
-        return join_frame(self.id, self.stream, self.group, self.key, self.since)
+        """What to send to join, from where it was; or once more, to be synced again."""
+        since = None if self.live else self.since
+        return join_frame(self.id, self.stream, self.group, self.key, since)
 
     def leave_frame(self) -> str:
         """What to send to leave."""
@@ -103,7 +106,7 @@ class Subscription:
     def disconnect(self) -> None:
         """Wait for an answer on the next connection before anything else is applied."""
         self.rejoins = self.begun
-        self.since = self.seq
+        self.since = None if self.needs_sync else self.seq
         self.answered = self.live = False
 
     def fail(self, failure: Callable[[], Exception]) -> None:
@@ -162,10 +165,15 @@ class Subscription:
         elif not self._is_new(message):
             logger.debug("%s: %s %s again", self.place, kind, message.seq)
         else:
-            self.view.change(message)
+            self.needs_sync = not self.view.change(message) or self.needs_sync
             self._advance(message)
         if self.view.fresh:
             self.wake()
+
+    def refuse(self, reason: str) -> None:
+        """Have the server say that there will be no answer to its join."""
+        self.answered = True
+        self.fail(lambda: NotJoined(self.stream, self.group, self.key, reason))
 
     def is_answered_by(self, message: Heard) -> bool:
         """Whether an answer to a join of its place may be the one to its own."""
@@ -190,6 +198,7 @@ class Subscription:
         if self.live and not self._is_new(message) and message.seq != self.seq:
             return  # the answer to the join of another in this place, from before
         self.view.sync(message)
+        self.needs_sync = False
         self.seq = message.seq
         self.live = True
 

@@ -47,8 +47,11 @@ class View(Protocol[T_co]):
         """
         ...
 
-    def change(self, message: Heard) -> None:
-        """Have one item change: ``create``, ``update`` or ``delete``."""
+    def change(self, message: Heard, /) -> bool:
+        """Have one item change: ``create``, ``update`` or ``delete``.
+
+        Gives whether that could be done: False, if only a sync can tell what there is now.
+        """
         ...
 
     def event(self, message: Heard, /) -> int:
@@ -78,45 +81,54 @@ class GroupView:
 
     An update of an item that is not here makes it, and a create of one that is here replaces it:
     what a resume tells is merged, and the connection may have been lost before all of it came.
+
+    In a sync only the id that an item carries tells which it is, and an item that is no object
+    carries none. So where there are such, changes cannot be applied.
     """
 
     resumes = True
 
     def __init__(self) -> None:
         self._items: dict[str, bytes] = {}
+        self._nameless: list[bytes] = []
         self._synced = False
         self.fresh = False
 
     def take(self) -> list[Any]:
         """Take the newest state. What it was in between is not kept."""
         self.fresh = False
-        return [codec.decode(raw) for raw in self._items.values()]
+        return [codec.decode(raw) for raw in (*self._items.values(), *self._nameless)]
 
     def sync(self, message: Heard) -> None:
         """Have other items than before: fresh only if they are."""
         try:
-            data = _items.decode(message.data)
+            raws = [bytes(raw) for raw in _items.decode(message.data)]
         except (msgspec.DecodeError, RecursionError) as error:
             raise UnknownFrame(f"a sync of a group without a list of items: {error}") from None
-        items = {}
-        for number, raw in enumerate(data):
+        before = [*self._items.values(), *self._nameless]
+        self._items, self._nameless = {}, []
+        for raw in raws:
             name = _name(raw)
-            items[f"\0{number}" if name is None else name] = bytes(raw)
-        if not self._synced or list(items.items()) != list(self._items.items()):
+            if name is None:
+                self._nameless.append(raw)
+            else:
+                self._items[name] = raw
+        if not self._synced or before != [*self._items.values(), *self._nameless]:
             self.fresh = True
-        self._items, self._synced = items, True
+        self._synced = True
 
-    def change(self, message: Heard) -> None:
+    def change(self, message: Heard, /) -> bool:
         """Have one item made, replaced or taken away."""
-        name = _name(message.data) or message.key
-        if name is None:
-            raise UnknownFrame(f"a {message.kind} of an item without an id")
+        name = _name(message.data)
+        if name is None or (self._nameless and name not in self._items):
+            return False
         if message.kind == "delete":
             if self._items.pop(name, None) is not None:
                 self.fresh = True
         elif self._items.get(name) != message.data:
             self._items[name] = message.data
             self.fresh = True
+        return True
 
     def event(self, _message: Heard, /) -> int:
         """Events are not part of the state."""
@@ -141,9 +153,10 @@ class ItemView:
         """Have the item, or that there is none."""
         self._set(message.data)
 
-    def change(self, message: Heard) -> None:
+    def change(self, message: Heard, /) -> bool:
         """Have it made, replaced or taken away."""
         self._set(b"null" if message.kind == "delete" else message.data)
+        return True
 
     def event(self, _message: Heard, /) -> int:
         """Events are not part of the state."""
@@ -192,8 +205,9 @@ class EventsView:
     def sync(self, message: Heard) -> None:
         """Items are of no interest."""
 
-    def change(self, message: Heard) -> None:
+    def change(self, _message: Heard, /) -> bool:
         """Items are of no interest."""
+        return True
 
     def event(self, message: Heard, /) -> int:
         """Have one more, if it is of the type that is wanted."""

@@ -36,9 +36,10 @@ class UnknownFrame(ValueError):
 
 @frozen
 class ServerError:
-    """The server says that something sent by this client was wrong."""
+    """The server says that something sent by this client was wrong: a join, if it says which."""
 
     message: str
+    subscription: str | None = None
 
 
 @frozen
@@ -73,6 +74,7 @@ class _Message(msgspec.Struct, rename="camel"):
     seq: int | None = None
     event: _Event | None = None
     message: str = ""
+    subscription_id: str | None = None
 
 
 class _Since(msgspec.Struct):
@@ -94,7 +96,7 @@ def parse_message(text: str | bytes) -> Heard | ServerError:
     try:
         message = _message.decode(text)
         if message.type == "error":
-            return ServerError(message.message)
+            return ServerError(message.message, message.subscription_id)
         if message.type != "stream":
             raise UnknownFrame(f"a message of type {message.type!r:.80}")
         event = message.event

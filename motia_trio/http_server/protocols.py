@@ -24,6 +24,7 @@ from hypercorn.protocol.ws_stream import Handshake, WSStream
 
 from motia_trio.http_server.responses import error_response
 from motia_trio.http_server.sending import WHOLE
+from motia_trio.http_server.web_sockets import mend
 from motia_trio.messages import new_trace_id
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ class Http1(H11Protocol):
         status = self._fault_of(request)
         if status is None:
             await super()._create_stream(request)
+            mend(self.stream)
         else:
             await self._send_error_response(status)
             await self.send(Closed())
@@ -191,6 +193,7 @@ class Http2(H2Protocol):
         await super()._create_stream(request)
         # nothing is in the other one yet: its application has only been started
         self.stream_buffers[request.stream_id] = _Buffer(self.context.event_class)
+        mend(self.streams.get(request.stream_id))
 
     async def _handle_events(self, events: list[Any]) -> None:
         for event in events:

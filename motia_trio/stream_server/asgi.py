@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from motia_trio.http_server.requests import headers_of
+from motia_trio.http_server.web_sockets import BOUNDS
 from motia_trio.stream_server.crowd import Guest
 from motia_trio.stream_server.handshakes import AUTHORIZATION
 from motia_trio.stream_server.lines import AsgiLine
@@ -50,6 +51,10 @@ class AsgiStreams:
             await _refuse(scope, send, admitted)
             return
         try:
+            if (bound := (scope.get("extensions") or {}).get(BOUNDS)) is not None:
+                settings = self._crowd.settings
+                interval, timeout = settings.stream_ping_interval, settings.stream_ping_timeout
+                bound(settings.stream_frame_limit, interval, timeout)
             accept: dict[str, Any] = {"type": "websocket.accept"}
             if AUTHORIZATION in protocols:
                 accept["subprotocol"] = AUTHORIZATION

@@ -12,7 +12,8 @@ from motia_trio.failures import leaves, tell_error
 from motia_trio.http_server.requests import headers_of
 from motia_trio.stream_server.crowd import Guest
 from motia_trio.stream_server.handshakes import AUTHORIZATION
-from motia_trio.stream_server.lines import SocketLine
+from motia_trio.stream_server.lines import SocketLine, closing_frame
+from motia_trio.streams.sessions import Closing
 
 if TYPE_CHECKING:
     import socket
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from motia_trio.stream_server.crowd import Crowd
     from motia_trio.streams import Session
-    from motia_trio.streams.sessions import Closing
 
 __all__ = ["Connection"]
 
@@ -32,6 +32,8 @@ CLOSE_WITHIN = 3.0
 _READ = 2048
 # what a head is answered with that cannot be read, as h11 would
 _MALFORMED = b"HTTP/1.1 400 \r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+# why trio-websocket ends a connection by itself
+_CUT_OFF = {1002: "no frame", 1007: "text that is no UTF-8", 1009: "a message too long"}
 # what a client does that vanishes, or says what is no WebSocket
 _USUAL = (
     OSError,
@@ -45,7 +47,7 @@ _USUAL = (
 class Connection:
     """Serves one client. Whatever goes wrong with it ends here."""
 
-    __slots__ = ("_crowd", "_nursery", "_peer", "_stopping", "line", "session")
+    __slots__ = ("_crowd", "_nursery", "_peer", "_socket", "_stopping", "line", "session")
 
     def __init__(
         self,
@@ -58,6 +60,7 @@ class Connection:
         self._peer = peer
         self._stopping = False
         self._nursery: trio.Nursery | None = None
+        self._socket: WebSocketConnection | None = None
         self.line = SocketLine(stream, sock)
         #: there once the client was let in
         self.session: Session | None = None
@@ -79,6 +82,7 @@ class Connection:
             async with trio.open_nursery() as self._nursery:
                 await self._speak(self._nursery)
                 self._nursery.cancel_scope.cancel()
+            await self.line.linger()
         except BaseException as error:  # noqa: ASYNC103, BLE001 - what must pass is raised there
             self._judge(error)
         finally:
@@ -139,6 +143,7 @@ class Connection:
                 await request.reject(
                     admitted.status, extra_headers=admitted.headers, body=admitted.body
                 )
+                await self.line.aclose()
             return None
         accepted = False
         try:
@@ -151,6 +156,18 @@ class Connection:
             if not accepted:
                 admitted.leave()
         return admitted, socket
+
+    def _cut_off(self) -> Closing | None:
+        """Why trio-websocket has ended the connection, if it did."""
+        closed = None if self._socket is None else self._socket.closed
+        if closed is None or closed.code not in _CUT_OFF:
+            return None
+        return Closing(closed.code, _CUT_OFF[closed.code])
+
+    def _last_words(self) -> bytes:
+        """What the client is told of it: of what is no frame, trio-websocket tells nobody."""
+        closing = self._cut_off()
+        return b"" if closing is None else closing_frame(closing.code)
 
     async def _serve(
         self, nursery: trio.Nursery, guest: Guest, socket: WebSocketConnection
@@ -165,12 +182,17 @@ class Connection:
             except ConnectionClosed:
                 return None
 
+        self._socket = socket
+        self.line.last_words = self._last_words
         closing: Closing | None = None
         try:
             closing = await session.run(receive)
             if closing is not None:
                 with trio.move_on_after(CLOSE_WITHIN):
                     await socket.aclose(closing.code, closing.reason)
+            elif (closing := self._cut_off()) is not None:
+                self.line.cut = True
+                await self.line.aclose()
         finally:
             self._crowd.tell_closed(guest, closing)
             await session.leave()  # noqa: ASYNC102 - shields itself

@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import re
+import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import trio
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Awaitable, Callable, Sequence
 
     from motia_trio.streams.wire import Message
 
-__all__ = ["PING", "AsgiLine", "SocketLine"]
+__all__ = ["PING", "AsgiLine", "SocketLine", "closing_frame"]
 
 # an empty ping. Source: RFC 6455, 5.5.2
 PING = b"\x89\x00"
 # the end of a head, as h11 sees it
 _END = re.compile(rb"\n\r?\n")
+# a frame that says goodbye begins with it. Source: RFC 6455, 5.2
+_CLOSE = b"\x88"
+# seconds for which a connection that is closed still reads: a close while something comes resets
+# it, and the client may never see what it was told last
+_LINGER = 1.0
+# bytes of what comes then that are read at once
+_DROPPED = 64 * 1024
+
+
+def closing_frame(code: int) -> bytes:
+    """Give a frame that says goodbye. Source: RFC 6455, 5.5.1."""
+    return _CLOSE + b"\x02" + code.to_bytes(2)
 
 
 def _frame_of(message: Message) -> bytes:
@@ -66,6 +79,11 @@ class SocketLine(trio.abc.Stream):
         # what came right behind it, and whether that may be read
         self._behind: bytes | bytearray = b""
         self._open = trio.Event()
+        #: gives what is said in the end, if no goodbye was said
+        self.last_words: Callable[[], bytes] | None = None
+        #: whether the client is cut off while it may still be sending
+        self.cut = False
+        self._ended = self._parted = False
 
     # a line
 
@@ -115,6 +133,8 @@ class SocketLine(trio.abc.Stream):
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send bytes. Who is cancelled meanwhile has sent all or nothing, once all is flushed."""
+        if data[:1] == _CLOSE:
+            self._parted = True
         async with self._lock:
             if self._socket is None:
                 await self._stream.send_all(data)
@@ -182,12 +202,39 @@ class SocketLine(trio.abc.Stream):
         self._open.set()
 
     async def aclose(self) -> None:
-        """Close the socket; what was sent is left to arrive."""
+        """End our side; what was sent is left to arrive. :meth:`linger` is to follow."""
         self._end()
-        if not self._closed:
+        if self._ended or self._closed:
+            return
+        self._ended = True
+        words = self.last_words() if self.last_words is not None and not self._parted else b""
+        if words:
+            self.cut = True
+            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                with trio.move_on_after(_LINGER):
+                    await self.send_all(words)
+        trio.lowlevel.notify_closing(self._raw)
+        if self._socket is None and not self.cut:
             self._closed = True
-            trio.lowlevel.notify_closing(self._raw)
             await self._stream.aclose()
+        elif self._socket is not None:
+            with suppress(OSError):
+                self._raw.shutdown(socket.SHUT_WR)
+
+    async def linger(self) -> None:
+        """After :meth:`aclose`: drop what comes until the client has closed as well, for a second.
+
+        A checkpoint if our side has ended.
+        """
+        if not self._ended or self._closed:
+            return
+        with trio.move_on_after(_LINGER), suppress(OSError):
+            while await self._raw.recv(_DROPPED):
+                pass
+        if self._socket is None:
+            self._closed = True
+            with trio.move_on_after(_LINGER), suppress(trio.BrokenResourceError):
+                await self._stream.aclose()
 
     def abort(self) -> None:
         """Close the socket at once."""

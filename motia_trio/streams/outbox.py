@@ -57,7 +57,9 @@ class Outbox:
         if self._of is None and self._is_half_full():
             self._merge_all()
         self._add(message)
-        return self._counted() <= self._limit and self._bytes <= self._limit_bytes
+        if self._of is None and self._is_over():  # a large one, that may be the next of its item
+            self._merge_all()
+        return not self._is_over()
 
     def take(self) -> Message | None:
         """Take the first out."""
@@ -74,18 +76,14 @@ class Outbox:
             self._of = None
         return message
 
-    def clear(self) -> None:
-        """Drop everything."""
-        self._waiting.clear()
-        self._answers.clear()
-        self._of = None
-        self._bytes = 0
-
     def _counted(self) -> int:
         return len(self._waiting) - len(self._answers)
 
     def _is_half_full(self) -> bool:
         return 2 * self._counted() >= self._limit or 2 * self._bytes >= self._limit_bytes
+
+    def _is_over(self) -> bool:
+        return self._counted() > self._limit or self._bytes > self._limit_bytes
 
     def _merge_all(self) -> None:
         waiting, self._waiting = self._waiting, OrderedDict()

@@ -209,7 +209,8 @@ class Session:
     async def _join(self, frame: Frame) -> None:
         declaration = self._streams.get(frame.stream)
         if declaration is None:
-            self.push(error_message(f"join: no stream {frame.stream!r}"))
+            words = f"join: no stream {frame.stream!r}"
+            self.push(error_message(words, frame.subscription))
             return
         known = self._joined.get(frame.subscription)
         if known is not None:
@@ -220,7 +221,8 @@ class Session:
         else:
             limit = self._quota.take(self._address)
         if limit is not None:
-            self.push(error_message(f"join: too many subscriptions: {limit}"))
+            words = f"join: too many subscriptions: {limit}"
+            self.push(error_message(words, frame.subscription))
             return
         subscription = Subscription(
             frame.subscription, frame.stream, frame.group, frame.key, frame.since
@@ -256,6 +258,8 @@ class Session:
         subscription, declaration = found
         self._quota.give(self._address)
         self._hub.depart(self, subscription)
+        if subscription in self._pending:  # who never reads may join and leave for ever
+            self._pending.remove(subscription)
         if self._awaited is subscription:
             self._awaited = None
             self._answer_pending()

@@ -64,7 +64,7 @@ def parse_frame(text: str) -> Frame:
     if not isinstance(frame, dict):
         raise BadFrame('expected an object {"type": "join" or "leave", "data": {…}}')
     kind, data = frame.get("type"), frame.get("data")
-    if kind not in {"join", "leave"}:
+    if kind not in ("join", "leave"):  # noqa: PLR6201 - it may be a list
         raise BadFrame(f'unknown type {kind!r:.80}; expected "join" or "leave"')
     if not isinstance(data, dict):
         raise BadFrame(f"{kind}: data must be an object with streamName, groupId, subscriptionId")
@@ -153,9 +153,11 @@ def make_message(
     return Message(text, kind, seq, (stream, group, key), len(head))
 
 
-def error_message(words: str) -> Message:
-    """Tell a client what was wrong with what it sent."""
+def error_message(words: str, subscription: str | None = None) -> Message:
+    """Tell a client what was wrong with what it sent, and which of its joins will not be."""
     text = b'{"type":"error","message":%b}' % codec.encode(words)
+    if subscription is not None:
+        text = text[:-1] + b',"subscriptionId":%b}' % codec.encode(subscription)
     return Message(text, "error", 0, ("", "", None))
 
 

@@ -25,13 +25,43 @@ from motia_trio.client.address import Address
 URL = "ws://streams.test:3112/"
 
 
+class Wire(trio.abc.Stream):
+    """The server's end of a connection, which may fail in odd ways."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self._stream = stream
+        self.mute = self.deaf = False
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Send, or not."""
+        if self.mute:
+            await trio.lowlevel.checkpoint()
+        else:
+            await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Wait for room."""
+        await self._stream.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        """Receive, or not."""
+        data = await self._stream.receive_some(max_bytes)
+        if self.deaf:
+            await trio.sleep_forever()
+        return data
+
+    async def aclose(self) -> None:
+        """Close."""
+        await self._stream.aclose()
+
+
 @define(eq=False)
 class Connection:
     """A web socket that a client opened, seen from the server."""
 
     request: WebSocketRequest
     socket: WebSocketConnection
-    stream: trio.abc.Stream
+    stream: Wire
     frames: Any = field(factory=lambda: trio.open_memory_channel(10_000))
     _answers: deque[tuple[Any, ...]] = field(factory=deque)
 
@@ -122,14 +152,14 @@ class FakeServer:
                 self.down -= 1
             raise OSError("all attempts to connect failed")
         ours, theirs = trio.testing.memory_stream_pair()
-        self._nursery.start_soon(self._serve, ours)
+        self._nursery.start_soon(self._serve, Wire(ours))
         return theirs
 
     async def accept(self) -> Connection:
         """The next connection."""
         return await self._accepted[1].receive()
 
-    async def _serve(self, stream: trio.abc.Stream) -> None:
+    async def _serve(self, stream: Wire) -> None:
         if self.hangs_up:
             await stream.aclose()
             return

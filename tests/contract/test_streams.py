@@ -1,11 +1,13 @@
-"""Contract §7: streams, as far as they need no stream server."""
+"""Contract §7: streams, and §5: `Stream`. The wire has its own tests."""
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
 import pytest
+from trio_websocket import open_websocket_url
 
 from motia_trio import App, open_runtime, step, stream
 from tests.contract.conftest import Project
@@ -169,6 +171,71 @@ async def test_items_are_kept(on_disk: Where) -> None:
         await rt.streams.chat.set("room", "m1", {"text": "hi"})
     async with open_runtime(App([], streams=STREAMS, **on_disk), observers=()) as rt:
         assert await rt.streams.chat.get("room", "m1") == {"text": "hi"}
+
+
+@pytest.mark.parametrize(
+    ("call", "key"),
+    [
+        ('send({"groupId": "room"}, EVENT)', None),
+        ('send({"groupId": "room", "id": "m1"}, EVENT)', "m1"),
+        ('send({"group_id": "room"}, EVENT)', None),
+        ('send("room", EVENT)', None),
+    ],
+)
+async def test_send(call: str, key: str | None, dialect: Dialect, files: Project) -> None:
+    """`send({"groupId", "id"?}, {"type", "data"})` or `send(group, event)`: not stored. Stream
+    triggers get `event: {type: … event, data}`"""
+    code = f"""
+EVENT = {{"type": "typing", "data": {{"by": "ann"}}}}
+async def handler(input, ctx):
+    saw(await ctx.streams.chat.{call})
+    saw(await ctx.streams.chat.list_groups())
+"""
+    follows = """
+config = {"name": "Follows", "triggers": [{"type": "stream", "streamName": "chat"}]}
+async def handler(event, ctx):
+    saw([event.group_id, event.id, event.event])
+"""
+    app = files.app(dialect.queue("t", code), follows, streams=["chat"])
+    async with open_runtime(app, observers=()) as rt:
+        await rt.enqueue("t")
+        await rt.quiesce()
+    assert [each for each in files.seen if not each] == [None, []]
+    sent = {"type": "typing", "data": {"by": "ann"}}
+    assert ["room", key, {"type": "event", "data": sent}] in files.seen
+
+
+async def test_id_is_added_to_an_item_that_lacks_it_when_it_goes_to_clients() -> None:
+    """`id` is added to an item that lacks it when it goes to clients."""
+    app = App(streams=STREAMS)
+    async with (
+        open_runtime(app, streams="127.0.0.1:0", observers=()) as rt,
+        open_websocket_url(rt.streams_url or "") as client,
+    ):
+        await rt.streams.chat.set("room", "m1", {"text": "hi"})
+        await rt.streams.chat.set("room", "m2", {"id": "its own", "text": "hi"})
+        data = {"streamName": "chat", "groupId": "room", "subscriptionId": "s"}
+        await client.send_message(json.dumps({"type": "join", "data": data}))
+        sync = json.loads(await client.get_message())
+        assert await rt.streams.chat.get("room", "m1") == {"text": "hi"}
+    assert [item["id"] for item in sync["event"]["data"]] == ["m1", "its own"]
+
+
+async def test_stream_of_the_third_dialect(files: Project, where: Where) -> None:
+    """Also importable: `… Stream`; these act on the invocation that is running."""
+    code = """
+from motia_trio import Stream
+chat = Stream("chat")
+async def handler(input, ctx):
+    await chat.set("room", "m1", {"text": "hi"})
+    saw(await chat.getGroup("room"))
+    saw(await ctx.streams.chat.get("room", "m1"))
+"""
+    app = files.app(Dialect(3).queue("t", code), store=where["store"])
+    async with open_runtime(app, observers=()) as rt:
+        await rt.enqueue("t")
+        await rt.quiesce()
+    assert files.seen == [[{"text": "hi"}], {"text": "hi"}]
 
 
 # triggers

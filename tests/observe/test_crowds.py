@@ -47,7 +47,7 @@ class Log:
         logger.setLevel(level)
         logger.propagate = False
         handler = logging.Handler()
-        handler.emit = self.records.append  # type: ignore[method-assign]
+        handler.emit = self.records.append  # type: ignore[method-assign, assignment]
         logger.handlers = [handler]
         self._observer = LoggingObserver(logger)
 

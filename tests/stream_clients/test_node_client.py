@@ -125,7 +125,7 @@ async def test_what_is_left_is_not_heard_of_any_more(packages: Path) -> None:
         await client.follow("chat", "room")
         await client.changed("room/a", 1)
         await client.changed("room", 1)
-        assert chat.presence("room") == 1
+        assert await chat.presence("room") == 1
         await client.unfollow("room")
         await client.follow("chat", "room", as_="again")  # the server has heard of the leaving
         await client.changed("again", 1)

@@ -171,8 +171,8 @@ class Peer:
                     found = int.from_bytes(each[1][:2]), each[1][2:].decode()
                     try:
                         await self.stream.send_all(frame(CLOSE, each[1][:2]))
-                    except trio.BrokenResourceError:
-                        break
+                    except (trio.BrokenResourceError, trio.BusyResourceError):
+                        continue  # it is gone, or another task is still sending
         return found
 
     async def _more(self) -> bool:

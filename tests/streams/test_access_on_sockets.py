@@ -123,7 +123,43 @@ async def _stay(rt: Service, name: str, task_status: Any) -> None:
         task_status.started()
         with pytest.raises(ConnectionClosed):
             await socket.get_message()
+        assert socket.closed is not None
         assert socket.closed.code == 1001
+
+
+async def test_a_service_that_stops_while_a_client_joins_lets_its_hooks_finish() -> None:
+    events: list[str] = []
+    begun, go_on = trio.Event(), trio.Event()
+
+    async def on_join(subscription: Data) -> None:
+        begun.set()
+        await go_on.wait()
+        events.append("joined")
+
+    async def on_leave(subscription: Data) -> None:
+        await trio.sleep(0.01)
+        events.append("left")
+
+    app = App(streams=[{"name": "chat", "onJoin": on_join, "onLeave": on_leave}])
+    async with trio.open_nursery() as nursery:
+        async with open_service(app) as rt:
+            socket, _ = await nursery.start(_connect, rt)
+            await socket.send_message(frame("join", "a"))
+            await begun.wait()
+            nursery.start_soon(_set_later, go_on)
+        nursery.cancel_scope.cancel()
+    assert events == ["joined", "left"]
+
+
+async def _connect(rt: Service, task_status: Any) -> None:
+    async with connected(rt) as pair:
+        task_status.started(pair)
+        await trio.sleep_forever()
+
+
+async def _set_later(event: trio.Event) -> None:
+    await trio.sleep(0.05)
+    event.set()
 
 
 async def test_a_hook_that_raises_refuses_one_join_and_leaves_the_connection_alone() -> None:

@@ -239,7 +239,7 @@ async def test_hooks_have_a_ctx_as_handlers_do() -> None:
     heard: list[Any] = []
     logs = Stream("audit")
 
-    @step(triggers=[queue("joined")])
+    @step(queue("joined"))
     async def on_joined(input: Any, ctx: Any) -> None:
         heard.append((input, ctx.trace_id))
 

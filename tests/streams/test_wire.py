@@ -58,7 +58,6 @@ BAD: list[tuple[str, str]] = [
     ("", "not JSON"),
     ("{", "not JSON"),
     ("hello", "not JSON"),
-    ('{"type":"join","data":{"streamName":"a\ud800"}}', "not JSON"),
     ("[" * 5000, "not JSON"),
     ("[]", "expected an object"),
     ('"join"', "expected an object"),
@@ -152,7 +151,7 @@ def test_only_an_object_that_lacks_an_id_gets_one(raw: bytes, sent: Any) -> None
 
 
 def test_an_item_is_not_read_through_to_get_its_id() -> None:
-    raw = codec.encode({"deep": json.loads("[" * 500 + "]" * 500), "long": "x" * 1000})
+    raw = b'{"deep":' + b"[" * 500 + b"]" * 500 + b"}"
     assert item_data(raw, "k") == b'{"id":"k",' + raw[1:]
 
 

@@ -23,5 +23,5 @@ async def handler(req, ctx):
     messages = sorted(await chat.get_group(room), key=lambda message: message["at"])
     return {
         "status": 200,
-        "body": {"room": room, "here": chat.presence(room), "messages": messages},
+        "body": {"room": room, "here": await chat.presence(room), "messages": messages},
     }

@@ -19,8 +19,8 @@ pytest.register_assert_rewrite(
     *(
         f"motia_trio.testing.stores.{name}"
         for name in (
-            "cancelling", "commits", "deliveries", "groups", "items", "lanes", "letters", "machine",
-            "model", "probe", "survival", "tasks",
+            "cancelling", "commits", "deliveries", "following", "groups", "items", "lanes",
+            "letters", "machine", "model", "probe", "streams", "survival", "tasks",
         )
     )
 )  # fmt: skip
@@ -28,11 +28,13 @@ pytest.register_assert_rewrite(
 from motia_trio.testing.stores.cancelling import CancellingDuties  # noqa: E402
 from motia_trio.testing.stores.commits import CommitDuties  # noqa: E402
 from motia_trio.testing.stores.deliveries import DeliveryDuties  # noqa: E402
+from motia_trio.testing.stores.following import FollowDuties  # noqa: E402
 from motia_trio.testing.stores.groups import GroupDuties  # noqa: E402
 from motia_trio.testing.stores.items import ItemDuties  # noqa: E402
 from motia_trio.testing.stores.lanes import LaneDuties  # noqa: E402
 from motia_trio.testing.stores.letters import LetterDuties  # noqa: E402
 from motia_trio.testing.stores.machine import StoreMachine  # noqa: E402
+from motia_trio.testing.stores.streams import StreamDuties  # noqa: E402
 from motia_trio.testing.stores.survival import SurvivalDuties  # noqa: E402
 from motia_trio.testing.stores.tasks import TaskDuties  # noqa: E402
 
@@ -51,6 +53,8 @@ class StoreConformance(
     LetterDuties,
     ItemDuties,
     CommitDuties,
+    StreamDuties,
+    FollowDuties,
     TaskDuties,
     CancellingDuties,
     SurvivalDuties,

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from motia_trio.messages import Ack, Bury, GiveBack, Message, Origin, Retry, Route
-from motia_trio.store import Counts, Place, Put, Seen, Window, Work
+from motia_trio.store import Counts, Place, Put, Seen, Update, Window, Work
 from motia_trio.testing.stores.model import Claim, Model
 from motia_trio.testing.stores.probe import NOW, failure
 from motia_trio.testing.stores.running import OpenStore
@@ -58,8 +58,10 @@ class StoreMachine(RuleBasedStateMachine):
         self.reactions: list[tuple[Sequence[Change], Origin | None]] = []
         self.followed: list[tuple[Message, list[Route]]] = []
         self.store = make()
-        self.open = self.opener(self.store, self.now, self.react)
+        self.heard: list[Sequence[Change]] = []
+        self.open = self.opener(self.store, self.now, self.react, self.heard.append)
         self.model = Model(self.now)
+        self.first_seq = self.last_seq = self._snapshot("s", "g", None).seq
         self.deliveries: list[tuple[Delivery, Claim]] = []
         self.settled: list[Delivery] = []
         self.readings: list[Reading] = []
@@ -99,6 +101,20 @@ class StoreMachine(RuleBasedStateMachine):
         self.reactions = []
         return followed
 
+    def _hear(self, changes: Sequence[Change]) -> None:
+        """See that the changes of streams are numbered in order, and that they were told."""
+        for change in changes:
+            if change.place.space:
+                assert self.last_seq < change.seq < 2**53
+                self.last_seq = change.seq
+                self.model.log.append(change)
+            else:
+                assert change.seq == 0
+        told = [[(change.seq, change) for change in each] for each in self.heard]
+        streams = [(change.seq, change) for change in changes if change.seq]
+        assert told == ([streams] if streams else [])
+        self.heard.clear()
+
     # commits
 
     def _new_id(self) -> str:
@@ -108,7 +124,7 @@ class StoreMachine(RuleBasedStateMachine):
         return made
 
     def _placed(self, write: Write) -> Write:
-        if isinstance(write, Put) and write.expires_at is not None:
+        if isinstance(write, (Put, Update)) and write.expires_at is not None:
             return evolve(write, expires_at=self.now + write.expires_at)
         return write
 
@@ -153,6 +169,7 @@ class StoreMachine(RuleBasedStateMachine):
             with pytest.raises(reasons):
                 self.open.wait("commit", work, self.now)
             self.reactions, self.followed = [], []
+            assert self.heard == []
             return
         committed = self.open.wait("commit", work, self.now)
         self._committed(committed, bundles, writes)
@@ -164,6 +181,7 @@ class StoreMachine(RuleBasedStateMachine):
         assert [(each, each.expired) for each in committed.changes] == [
             (each, each.expired) for each in changes
         ]
+        self._hear(committed.changes)
         bundles += self.follow(changes, ORIGIN)
         taken, duplicates = self.model.keep(bundles)
         kept = [
@@ -277,6 +295,34 @@ class StoreMachine(RuleBasedStateMachine):
             gone = [letter.claim.id for letter in self.model.discard(ids)]
             assert list(self.open.wait("discard", ids)) == gone
 
+    # those who follow
+
+    def _snapshot(self, space: str, group: str, key: str | None, since: int | None = None) -> Any:
+        return self.open.look(
+            lambda store: store.snapshot(space, group, key, self.now, since=since)
+        )
+
+    @rule(group=st.sampled_from(GROUPS), key=st.sampled_from([None, None, *KEYS]), which=WHICH)
+    def snapshot(self, group: str, key: str | None, which: int) -> None:
+        """Read a group of a stream, or an item, or what was missed of it."""
+        items = self.model.items("s", group)
+        if key is not None:
+            items = {key: items[key]} if key in items else {}
+        snapshot = self._snapshot("s", group, key, since=7 if which % 2 else None)
+        assert [(name, item.value, item.expires_at) for name, item in snapshot.items.items()] == [
+            (name, kept.value, kept.expires_at) for name, kept in items.items()
+        ]
+        assert (snapshot.seq, snapshot.missed) == (self.last_seq, None)
+        numbers = [self.first_seq, *(change.seq for change in self.model.log)]
+        since = numbers[-1 - which % len(numbers)]
+        snapshot = self._snapshot("s", group, key, since)
+        assert (snapshot.seq, snapshot.items) == (self.last_seq, {})
+        told = [
+            evolve(each, item=each.item and evolve(each.item, version=0))
+            for each in snapshot.missed
+        ]
+        assert told == self.model.missed(since, "s", group, key)
+
     # time
 
     @rule(seconds=st.sampled_from([0.5, 1.0, 1.0, 2.0, 5.0, 86_400.0]))
@@ -299,6 +345,7 @@ class StoreMachine(RuleBasedStateMachine):
         assert times == sorted(times)
         assert not expired or times[-1] <= min(kept.expires_at or 0.0 for kept in expired.values())
         self.model.all_items = {p: kept for p, kept in items.items() if p not in gone}
+        self._hear(swept.changes)
         following = self.follow(list(swept.changes), None)
         self.model.keep((m, [evolve(r, take=False) for r in routes]) for m, routes in following)
         ends = [kept.expires_at for kept in self.model.all_items.values()]
@@ -311,7 +358,7 @@ class StoreMachine(RuleBasedStateMachine):
         """Leave the store in order, and come back."""
         self.open.close()
         self.store = self.make()
-        self.open = self.opener(self.store, self.now, self.react)
+        self.open = self.opener(self.store, self.now, self.react, self.heard.append)
         self.model.reopen()
         self.settled += [delivery for delivery, _ in self.deliveries]
         self.deliveries = []

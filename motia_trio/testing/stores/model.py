@@ -19,6 +19,8 @@ from motia_trio.store import (
     Change,
     Clear,
     Counts,
+    Item,
+    Missed,
     Place,
     Put,
     Remove,
@@ -84,11 +86,15 @@ class Letter:
 
 @define(eq=False)
 class Kept:
-    """One item. ``stamp`` stands for its version, which is the store's to choose."""
+    """One item. ``stamp`` stands for its version, which is the store's to choose.
+
+    ``made`` is the stamp that it had when it was made.
+    """
 
     value: bytes
     expires_at: float | None
     stamp: int
+    made: int
 
     def live(self, now: float) -> bool:
         """Whether it has not expired."""
@@ -104,6 +110,7 @@ class Model:
         self.letters: list[Letter] = []
         self.keys: dict[tuple[str, str], tuple[str, float]] = {}
         self.all_items: dict[Place, Kept] = {}
+        self.log: list[Change] = []  # of streams, with the numbers that the store gave them
         self._stamps = itertools.count(1)
 
     def at(self, now: float) -> None:
@@ -260,32 +267,70 @@ class Model:
                 return None
             return kept
 
-        def write(place: Place, value: bytes | None, expires_at: float | None = None) -> None:
+        def write(
+            place: Place,
+            value: bytes | None,
+            expires_at: float | None = None,
+            keep: int | None = None,
+        ) -> None:
             old = settle(place)
             if value is not None:
-                items[place] = Kept(value, expires_at, next(self._stamps))
+                stamp = next(self._stamps)
+                items[place] = Kept(value, expires_at, stamp, old.made if old else stamp)
             elif items.pop(place, None) is None:
                 return
             changes.append(Change(place, old.value if old else None, value))
+            if keep is not None and old is None and items[place].live(self.now) and place.space:
+                trim(place, keep)
+
+        def trim(made: Place, keep: int) -> None:
+            """Remove the oldest live items beyond ``keep`` of the group in which one was made."""
+            live = [
+                place
+                for place, kept in items.items()
+                if place[:2] == made[:2] and kept.live(self.now)
+            ]
+            live.sort(key=lambda place: items[place].made)
+            for place in live[: max(0, len(live) - keep)]:
+                write(place, None)
 
         for each in writes:
             match each:
-                case Put(place, value, expires_at):
-                    write(place, value, expires_at)
+                case Put(place, value, expires_at, keep):
+                    write(place, value, expires_at, keep)
                 case Remove(place):
                     write(place, None)
-                case Update(place, ops, limit):
+                case Update(place, ops, limit, expires_at=expires_at, keep=keep):
                     old = settle(place)
                     before = codec.decode(old.value) if old else None
                     value = codec.encode(apply_ops(before, ops))
                     if len(value) > limit:
                         raise ValueTooLarge
-                    write(place, value, old.expires_at if old else None)
+                    write(place, value, old.expires_at if old else expires_at, keep)
                 case Clear(space, group):
                     for place in sorted(items, key=lambda place: place.key):
                         if (place.space, place.group) == (space, group):
                             write(place, None)
         return items, changes
+
+    def missed(self, since: int, space: str, group: str, key: str | None) -> list[Missed]:
+        """What became of a group, or of a key of it, after a change."""
+        items, last = self.items(space, group), dict[str, Change]()
+        first: dict[str, Change] = {}
+        for change in self.log:
+            where = change.place
+            if change.seq > since and where[:2] == (space, group) and key in {None, where.key}:
+                first.setdefault(where.key, change)
+                last[where.key] = change
+        found: list[Missed] = []
+        for name, change in sorted(last.items(), key=lambda each: each[1].seq):
+            was, kept = first[name].old is not None, items.get(name)
+            if kept is not None:
+                item = Item(kept.value, 0, kept.expires_at)
+                found.append(Missed(change.seq, name, "update" if was else "create", item))
+            elif was:
+                found.append(Missed(change.seq, name, "delete", None))
+        return found
 
     def items(self, space: str, group: str) -> dict[str, Kept]:
         """The items of a group, by key."""

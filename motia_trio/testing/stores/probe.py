@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from motia_trio.messages import Delivery, Outcome
-    from motia_trio.store import Committed, Seen, Store, Write
-    from motia_trio.store.protocol import React
+    from motia_trio.store import Change, Committed, Seen, Store, Write
+    from motia_trio.store.protocol import Follow, React
 
 __all__ = ["NOW", "Probe", "StoreDuties", "acknowledge", "failure", "in_store", "names"]
 
@@ -64,12 +64,14 @@ async def acknowledge(store: Store, delivery: Delivery, now: float) -> None:
 class Probe:
     """An open store, the time it is, and what the store found when it was opened.
 
-    A message is called by what it carries: its ``name``.
+    A message is called by what it carries: its ``name``. ``heard`` is what ``follow`` was told, if
+    the store was opened for it to be.
     """
 
     store: Store
     now: float = NOW
     opened: Opened = field(factory=Opened)
+    heard: list[Sequence[Change]] = field(factory=list)
 
     def message(self, name: str = "m", topic: str = "t", **fields: Any) -> Message:
         """A new message, with what a test does not care for filled in."""
@@ -163,11 +165,12 @@ class Probe:
         group: str = "g",
         space: str = "",
         ttl: float | None = None,
+        keep: int | None = None,
     ) -> Committed:
-        """Write an item, to be there for ``ttl`` seconds."""
+        """Write an item, to be there for ``ttl`` seconds, as one of ``keep`` at the most."""
         expires_at = None if ttl is None else self.now + ttl
         return await self.commit(
-            writes=[Put(Place(space, group, key), codec.encode(value), expires_at)]
+            writes=[Put(Place(space, group, key), codec.encode(value), expires_at, keep)]
         )
 
     async def remove(self, key: str, *, group: str = "g", space: str = "") -> Committed:
@@ -210,14 +213,16 @@ class StoreDuties:
         *,
         now: float = NOW,
         react: React | None = None,
+        follow: Follow | None = None,
     ) -> T:
         """Open the store in a Trio run of its own, visit it, and leave it in order."""
 
         async def main() -> T:
             store = self.make_store(folder)
-            async with store.opened(now, react) as opened:
+            heard: list[Sequence[Change]] = []
+            async with store.opened(now, react, follow or heard.append) as opened:
                 with trio.fail_after(TEST_LIMIT):
-                    return await visit(Probe(store, now, opened))
+                    return await visit(Probe(store, now, opened, heard))
 
         return trio.run(main)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from motia_trio.messages import Delivery
     from motia_trio.store import Store
-    from motia_trio.store.protocol import React
+    from motia_trio.store.protocol import Follow, React
 
 __all__ = ["OpenStore"]
 
@@ -28,9 +28,9 @@ LIMIT = 30.0
 class OpenStore:
     """A store, open in a Trio run of its own, for tests that are not async."""
 
-    def __init__(self, store: Store, now: float, react: React) -> None:
+    def __init__(self, store: Store, now: float, react: React, follow: Follow) -> None:
         self._store = store
-        self._opened = (now, react)
+        self._opened = (now, react, follow)
         self._ready = threading.Event()
         self._closing: trio.Event
         self._token: trio.lowlevel.TrioToken

@@ -24,7 +24,7 @@ LANES = ("queue", "state", "queue", "queue")
 TOPICS = ("t", "u")
 SPACES = ("", "s")
 GROUPS = ("g", "watched")
-KEYS = ("k", "l")
+KEYS = ("k", "l", "m")
 
 WHICH = st.integers(0, 99)
 SOON = st.sampled_from([0.0, 0.0, 1.0, 3.0, -1.0])  # seconds from now
@@ -68,11 +68,20 @@ OPS = st.sampled_from(
         parse_ops({"type": "remove", "path": "n"}),
     ]
 )
+EXPIRIES = st.sampled_from([None, None, 1.0, 3.0, 0.0])  # seconds from now
+KEEPS = st.sampled_from([None, None, 1, 2])
 WRITES = st.lists(
     st.one_of(
-        st.builds(Put, PLACES, VALUES, st.sampled_from([None, None, 1.0, 3.0, 0.0])),
+        st.builds(Put, PLACES, VALUES, EXPIRIES, KEEPS),
         st.builds(Remove, PLACES),
-        st.builds(Update, PLACES, OPS, limit=st.sampled_from([1000, 1000, 12])),
+        st.builds(
+            Update,
+            PLACES,
+            OPS,
+            limit=st.sampled_from([1000, 1000, 12]),
+            expires_at=EXPIRIES,
+            keep=KEEPS,
+        ),
         st.builds(Clear, st.sampled_from(SPACES), st.sampled_from(GROUPS)),
     ),
     max_size=3,

@@ -48,6 +48,21 @@ class SurvivalDuties(StoreDuties):
         )
         assert done.returncode == -signal.SIGKILL, done.stderr
 
+    def _kill_amid(self, deed: str, folder: Path) -> list[str]:
+        """Let a process do a deed that does not end, kill it, and give the lines it has written."""
+        with subprocess.Popen(  # noqa: S603 - the process is our own
+            arguments(self, deed, folder, NOW),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            assert process.stdout is not None
+            lines = [process.stdout.readline() for _ in range(50)]
+            process.kill()
+            rest, err = process.communicate(timeout=PROCESS_LIMIT)
+        assert process.returncode == -signal.SIGKILL, err
+        return [*lines, *rest.splitlines(keepends=True)]
+
     # leaving in order
 
     def test_opening_again_finds_all_there_was_and_gives_back_what_was_leased(
@@ -117,6 +132,56 @@ class SurvivalDuties(StoreDuties):
         self.use(tmp_path, put)
         self.use(tmp_path, sweep, now=NOW + 10)
 
+    def test_the_order_of_changes_goes_on_though_the_clock_goes_back(self, tmp_path: Path) -> None:
+        async def use_one(probe: Probe) -> None:
+            seen = probe.store.snapshot("chat", "g", None, probe.now).seq
+            assert seen == (numbers[-1] if numbers else seen)
+            if numbers:
+                assert probe.opened.latest >= seen / 1_000_000
+            for n in range(3):
+                (change,) = (await probe.put(f"{n}", n, space="chat")).changes
+                numbers.append(change.seq)
+
+        numbers: list[int] = []
+        for hours in (0, 0, 1, 2, -1):
+            self.use(tmp_path, use_one, now=NOW - 3600 * hours)
+        assert numbers == sorted({*numbers})
+
+    def test_who_follows_goes_on_after_a_restart(self, tmp_path: Path) -> None:
+        async def begin(probe: Probe) -> tuple[int, int]:
+            first = probe.store.snapshot("chat", "g", None, probe.now).seq
+            for n in range(3):
+                await probe.put(f"{n}", n, space="chat")
+            return first, probe.heard[-1][-1].seq
+
+        async def go_on(probe: Probe) -> None:
+            await probe.remove("0", space="chat")
+            await probe.put("3", 3, space="chat", keep=2)
+            for since, expected in (
+                (first, [("create", "2"), ("create", "3")]),
+                (last, [("delete", "0"), ("create", "3"), ("delete", "1")]),
+            ):
+                snapshot = probe.store.snapshot("chat", "g", None, probe.now, since)
+                assert snapshot.missed is not None
+                assert [(each.kind, each.key) for each in snapshot.missed] == expected
+
+        first, last = self.use(tmp_path, begin)
+        self.use(tmp_path, go_on)
+
+    def test_what_was_made_first_is_known_after_a_restart(self, tmp_path: Path) -> None:
+        async def make(probe: Probe) -> None:
+            for key in "cab":
+                await probe.put(key, 1, space="chat")
+
+        async def make_more(probe: Probe) -> None:
+            await probe.put("c", 2, space="chat")
+            for key in "de":
+                await probe.put(key, 1, space="chat", keep=3)
+            assert [*probe.items(space="chat")] == ["b", "d", "e"]
+
+        self.use(tmp_path, make)
+        self.use(tmp_path, make_more, now=NOW - 3600)
+
     # being killed
 
     def test_what_was_kept_survives_the_process(self, tmp_path: Path) -> None:
@@ -126,18 +191,7 @@ class SurvivalDuties(StoreDuties):
     def test_what_returned_is_kept_and_what_did_not_is_kept_whole_or_not_at_all(
         self, tmp_path: Path
     ) -> None:
-        with subprocess.Popen(  # noqa: S603 - the process is our own
-            arguments(self, "write on", tmp_path, NOW),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        ) as process:
-            assert process.stdout is not None
-            lines = [process.stdout.readline() for _ in range(50)]
-            process.kill()
-            rest, err = process.communicate(timeout=PROCESS_LIMIT)
-        assert process.returncode == -signal.SIGKILL, err
-        returned = int([*lines, *rest.splitlines(keepends=True)][-1])
+        returned = int(self._kill_amid("write on", tmp_path)[-1])
 
         async def check(probe: Probe) -> None:
             items, leased = probe.items(), await probe.lease()
@@ -145,6 +199,26 @@ class SurvivalDuties(StoreDuties):
             assert list(items) == [f"{n + 1:06}" for n in range(len(items))]
             assert names(leased) == [str(n + 1) for n in range(len(items))]
 
+        self.use(tmp_path, check)
+
+    def test_what_was_told_of_streams_is_kept_and_the_log_agrees_with_the_items(
+        self, tmp_path: Path
+    ) -> None:
+        async def begin(probe: Probe) -> int:
+            return probe.store.snapshot("chat", "0", None, probe.now).seq
+
+        async def check(probe: Probe) -> None:
+            for group in "01":
+                now = probe.store.snapshot("chat", group, None, probe.now)
+                assert now.seq >= told
+                assert len(now.items) <= 7
+                missed = probe.store.snapshot("chat", group, None, probe.now, since).missed
+                assert missed is not None
+                assert {each.kind for each in missed} == {"create"}
+                assert {each.key: each.item for each in missed} == dict(now.items)
+
+        since = self.use(tmp_path, begin)
+        told = int(self._kill_amid("stream on", tmp_path)[-1])
         self.use(tmp_path, check)
 
     def test_each_death_with_a_delivery_in_hand_is_counted_until_it_is_buried(

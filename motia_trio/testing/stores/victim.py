@@ -13,8 +13,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import trio
+
 from motia_trio.messages import Ack, Bury, GiveBack, Retry
-from motia_trio.store import Counts, Place, Put, Update, parse_ops
+from motia_trio.store import Counts, Place, Put, Remove, Update, parse_ops
 from motia_trio.testing.stores.probe import Probe, StoreDuties, failure
 
 if TYPE_CHECKING:
@@ -159,6 +161,26 @@ async def _write_on(probe: Probe) -> None:
         print(n, flush=True)  # noqa: T201 - what the test reads
 
 
+async def _stream_on(probe: Probe) -> None:
+    """Make items of a stream, at most seven, update and remove them, until somebody kills us."""
+    n = 0
+    async with trio.open_nursery() as nursery:
+
+        async def write(task: int) -> None:
+            nonlocal n
+            while True:
+                n += 1
+                place = Place("chat", f"{task % 2}", f"{n % 11}")
+                if n % 5 == 0:
+                    await probe.commit(writes=[Remove(place)])
+                else:
+                    await probe.commit(writes=[Put(place, b"%d" % n, keep=7)])
+                print(probe.heard[-1][-1].seq, flush=True)  # noqa: T201 - what the test reads
+
+        for task in range(4):
+            nursery.start_soon(write, task)
+
+
 async def _begin(probe: Probe) -> None:
     """Take everything, let a handler begin with what is called so, and die with it in hand."""
     for delivery in [
@@ -185,5 +207,6 @@ DEEDS: dict[str, Callable[[Probe], Awaitable[None]]] = {
     "begin": _begin,
     "fill": _fill,
     "settle": _settle,
+    "stream on": _stream_on,
     "write on": _write_on,
 }

@@ -144,7 +144,7 @@ def test_a_newer_store_is_told_and_left_as_it_is(path: Path) -> None:
     use(path)
     tell(path, "PRAGMA user_version = 99")
     before = path.read_bytes()
-    with pytest.raises(StoreTooNew, match=r"version 99; this one knows 2\); upgrade motia_trio"):
+    with pytest.raises(StoreTooNew, match=r"version 99; this one knows 3\); upgrade motia_trio"):
         use(path)
     assert path.read_bytes() == before
     assert beside(path) <= BESIDE
@@ -269,7 +269,7 @@ def test_an_older_store_is_brought_up_to_date_and_a_copy_is_kept(path: Path) -> 
         assert probe.store.new_id(0) > letter.message.id
 
     use(path, visit)
-    assert tell(path, "PRAGMA user_version") == [(2,)]
+    assert tell(path, "PRAGMA user_version") == [(3,)]
     copy = path.with_name("store.db.v1")
     assert beside(path) == {*BESIDE, "store.db.v1"}
     assert tell(copy, "PRAGMA user_version") == [(1,)]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from motia_trio.messages import Delivery
     from motia_trio.store import Opened, Store
-    from motia_trio.store.protocol import React
+    from motia_trio.store.protocol import Follow, React
 
 
 # stories, each of whose calls fails once before it is made
@@ -96,8 +96,10 @@ class Unsteady(SqliteStore):
     """Fails to write every third batch, and has those who asked ask again."""
 
     @asynccontextmanager
-    async def opened(self, now: float, react: React | None = None) -> AsyncIterator[Opened]:
-        async with super().opened(now, react) as opened:
+    async def opened(
+        self, now: float, react: React | None = None, follow: Follow | None = None
+    ) -> AsyncIterator[Opened]:
+        async with super().opened(now, react, follow) as opened:
             write, count = self._writer._write, itertools.count(1)
 
             def fail_at_times(rows: Any) -> None:

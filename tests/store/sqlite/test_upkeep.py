@@ -74,7 +74,7 @@ async def test_info_counts_what_is_there_by_step_and_by_space(store: SqliteStore
     assert (told.dead_letters, told.items) == (1, {"": 1, "chat": 2})
     assert told.path == str(store.path)
     assert 0 < told.pages * told.page_bytes < told.bytes + told.log_bytes
-    assert told.schema_version == 2
+    assert told.schema_version == 3
 
 
 async def test_the_store_can_be_looked_at_from_another_process(store: SqliteStore) -> None:

@@ -1,0 +1,529 @@
+"""The hub: who is told what, in which order, and from which change on."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+from unittest import mock
+
+import attrs
+import pytest
+import trio
+import trio.testing
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from motia_trio import codec
+from motia_trio.actors import WallClock
+from motia_trio.store import (
+    Change,
+    Clear,
+    MemoryStore,
+    Place,
+    Put,
+    Remove,
+    Snapshot,
+    Work,
+    Write,
+)
+from motia_trio.streams import hub as hub_module
+from motia_trio.streams.hub import AT_ONCE, BEHIND, Hub, Subscription
+from motia_trio.streams.wire import Message
+from tests.streams.followers import CHANGES, Client, Follow
+
+
+@attrs.define(eq=False)
+class Listener:
+    """A member of the hub that takes everything at once."""
+
+    client: Client = attrs.field(factory=Client)
+    subscriptions: dict[str, Subscription] = attrs.field(factory=dict)
+    on_push: Callable[[], object] = lambda: None
+
+    def push(self, message: Message) -> None:
+        self.client.hear(message.text)
+        self.on_push()
+
+    def answer(self, messages: Sequence[Message]) -> None:
+        for message in messages:
+            self.client.hear(message.text)
+
+    @property
+    def told(self) -> list[tuple[str, Any]]:
+        """What it was told, in short: the kind, and the key, or the number of an event."""
+        return [
+            (event["type"], event["event"]["data"] if event["type"] == "event" else each.get("id"))
+            for each in self.client.heard
+            for event in [each["event"]]
+        ]
+
+
+class Stream:
+    """A store and its hub, where the hub may hear late of what is kept."""
+
+    def __init__(self) -> None:
+        self.store = MemoryStore()
+        self.clock = WallClock()
+        self.hub = Hub(self.store, self.clock)
+        self.held: deque[Sequence[Change]] | None = None
+        self.reads = 0
+        self._numbers = 0
+        take = self.store.snapshot
+
+        def snapshot(*args: Any) -> Snapshot:
+            self.reads += 1
+            return take(*args)
+
+        self.store.snapshot = snapshot  # type: ignore[method-assign]
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Stream]:
+        async with self.store.opened(self.clock.now(), None, self._follow):
+            self.hub.start()
+            self.reads = 0
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.hub.run)
+                yield self
+                nursery.cancel_scope.cancel()
+
+    def _follow(self, changes: Sequence[Change]) -> None:
+        if self.held is None:
+            self.hub.tell(changes)
+        else:
+            self.held.append(changes)
+
+    def hold(self) -> None:
+        """Have the hub not hear of what is kept, as when a thread has just written it."""
+        self.held = deque()
+
+    def release(self, number: int = -1) -> None:
+        """Tell the hub of the oldest of it, or of all, and hold nothing any more."""
+        while self.held and number:
+            self.hub.tell(self.held.popleft())
+            number -= 1
+        if number < 0:
+            self.held = None
+
+    async def write(self, *writes: Write, now: float | None = None) -> None:
+        await self.store.commit(Work(writes=writes), self.clock.now() if now is None else now)
+
+    def put(self, key: str, group: str = "room", ttl: float | None = None) -> Put:
+        self._numbers += 1
+        value = codec.encode({"n": self._numbers})
+        return Put(
+            Place("chat", group, key), value, None if ttl is None else self.clock.now() + ttl
+        )
+
+    async def set(self, key: str, group: str = "room", ttl: float | None = None) -> None:
+        await self.write(self.put(key, group, ttl))
+
+    async def delete(self, key: str, group: str = "room") -> None:
+        await self.write(Remove(Place("chat", group, key)))
+
+    def send(self, number: int, key: str | None = None, group: str = "room") -> None:
+        self.hub.send("chat", group, key, codec.encode({"type": "note", "data": number}))
+
+    def join(
+        self,
+        listener: Listener,
+        key: str | None = None,
+        group: str = "room",
+        since: int | None = None,
+        name: str | None = None,
+    ) -> Follow:
+        name = name or f"{group}/{key}"
+        follow = Follow(name, "chat", group, key, resumes=since is not None)
+        follow.since = follow.seq = since
+        self.rejoin(listener, follow)
+        return follow
+
+    def rejoin(self, listener: Listener, follow: Follow) -> None:
+        listener.client.join(follow)
+        subscription = Subscription(follow.id, "chat", follow.group, follow.key, follow.since)
+        listener.subscriptions[follow.id] = subscription
+        self.hub.arrive(listener, subscription)
+        self.hub.begin(listener, subscription)
+
+    def leave(self, listener: Listener, follow: Follow) -> None:
+        listener.client.leave(follow, self.last)
+        self.hub.depart(listener, listener.subscriptions.pop(follow.id))
+
+    @property
+    def last(self) -> int:
+        """The last change there is, told or not."""
+        return self.store.snapshot("(test)", "-", "-", 0).seq
+
+    def now_in(self, group: str, key: str | None = None) -> Any:
+        """What there is, as a client should have it."""
+        found = self.store.items("chat", group, self.clock.now())
+        items = {name: {"id": name, **json.loads(item.value)} for name, item in found.items()}
+        return items if key is None else items.get(key)
+
+
+@asynccontextmanager
+async def open_stream() -> AsyncIterator[Stream]:
+    async with Stream().open() as stream:
+        yield stream
+
+
+def small_crowds(number: int) -> Any:
+    """Have everything be as with large crowds when there are a few members."""
+    return mock.patch.object(hub_module, "AT_ONCE", number)
+
+
+# who is told
+
+
+async def test_who_joins_a_group_is_told_all_of_it_and_then_every_change() -> None:
+    async with open_stream() as stream:
+        await stream.set("a")
+        listener = Listener()
+        follow = stream.join(listener)
+        await stream.set("a")
+        await stream.set("b")
+        await stream.delete("a")
+        assert listener.told == [("sync", None), ("update", "a"), ("create", "b"), ("delete", "a")]
+        assert listener.client.heard[0]["event"]["data"] == [{"id": "a", "n": 1}]
+        assert listener.client.heard[3]["event"]["data"] == {"id": "a", "n": 2}
+        assert follow.state.value == stream.now_in("room") != {}
+
+
+async def test_who_joins_an_item_is_told_of_that_alone() -> None:
+    async with open_stream() as stream:
+        await stream.set("a")
+        there, missing = Listener(), Listener()
+        stream.join(there, "a")
+        stream.join(missing, "b")
+        for key in ("a", "b", "c"):
+            await stream.set(key)
+        assert there.told == [("sync", "a"), ("update", "a")]
+        assert missing.told == [("sync", "b"), ("create", "b")]
+        assert there.client.heard[0]["event"]["data"] == {"id": "a", "n": 1}
+        assert missing.client.heard[0]["event"]["data"] is None
+
+
+@pytest.mark.parametrize("many", [1, 3])
+async def test_a_connection_gets_one_message_however_many_of_its_subscriptions_match(
+    many: int,
+) -> None:
+    async with open_stream() as stream:
+        listener = Listener()
+        for number in range(many):
+            stream.join(listener, "a", name=f"item {number}")
+            stream.join(listener, name=f"group {number}")
+        await stream.set("a")
+        stream.send(1, "a")
+        assert listener.told[2 * many :] == [("create", "a"), ("event", 1)]
+
+
+async def test_groups_and_streams_of_the_same_keys_are_not_mixed_up() -> None:
+    async with open_stream() as stream:
+        listener = Listener()
+        stream.join(listener, "a", "g1")
+        await stream.set("a", "g2")
+        await stream.write(Put(Place("other", "g1", "a"), b"{}"))
+        stream.hub.send("other", "g1", None, b"{}")
+        stream.send(1, "a", "g2")
+        assert listener.told == [("sync", "a")]
+
+
+async def test_an_event_goes_to_the_group_or_to_who_follows_the_item_and_to_the_group() -> None:
+    async with open_stream() as stream:
+        group, item, other = Listener(), Listener(), Listener()
+        stream.join(group)
+        stream.join(item, "a")
+        stream.join(other, "b")
+        stream.send(1)
+        stream.send(2, "a")
+        assert group.client.events == [1, 2]
+        assert item.client.events == [2]
+        assert other.client.events == []
+        assert [each.get("id") for each in group.client.heard] == [None, None, "a"]
+
+
+async def test_who_has_left_is_told_nothing_more_but_what_another_subscription_follows() -> None:
+    async with open_stream() as stream:
+        listener = Listener()
+        group, item = stream.join(listener), stream.join(listener, "a")
+        stream.leave(listener, group)
+        for key in ("a", "b"):
+            await stream.set(key)
+        assert listener.told[2:] == [("create", "a")]
+        stream.leave(listener, item)
+        await stream.set("a")
+        assert len(listener.told) == 3
+
+
+async def test_a_join_that_is_made_again_is_answered_again_and_changes_still_come_once() -> None:
+    async with open_stream() as stream:
+        listener = Listener()
+        follow = stream.join(listener)
+        listener.client.join(follow)
+        stream.hub.begin(listener, listener.subscriptions[follow.id])
+        await stream.set("a")
+        assert listener.told == [("sync", None), ("sync", None), ("create", "a")]
+        stream.leave(listener, follow)
+        await stream.set("a")
+        assert len(listener.told) == 3
+
+
+async def test_presence_counts_connections_that_are_in_a_group() -> None:
+    async with open_stream() as stream:
+        one, two = Listener(), Listener()
+        assert stream.hub.presence("chat", "room") == 0
+        joined = [(one, stream.join(one)), (one, stream.join(one, "a")), (two, stream.join(two, "a"))]
+        stream.join(two, "a", "elsewhere")
+        assert stream.hub.presence("chat", "room") == 2
+        for left, (listener, follow) in enumerate(joined):
+            stream.leave(listener, follow)
+            assert stream.hub.presence("chat", "room") == [2, 1, 0][left]
+        assert stream.hub.presence("chat", "elsewhere") == 1
+        assert stream.hub.presence("other", "elsewhere") == 0
+
+
+async def test_nothing_is_remembered_of_a_group_when_all_have_left() -> None:
+    async with open_stream() as stream:
+        for group in ("a", "b"):
+            listener = Listener()
+            for follow in (stream.join(listener, None, group), stream.join(listener, "k", group)):
+                stream.leave(listener, follow)
+        assert stream.hub.statistics().groups == 0
+        assert stream.hub.statistics().subscriptions == 0
+
+
+# snapshots, and their place among the changes
+
+
+async def test_a_snapshot_that_is_ahead_of_what_was_told_is_sent_when_that_was_told() -> None:
+    async with open_stream() as stream:
+        before, after = Listener(), Listener()
+        stream.join(before)
+        stream.hold()
+        for key in ("a", "b"):
+            await stream.set(key)
+        follow = stream.join(after)
+        stream.join(after, "a")
+        await stream.set("c")
+        assert after.told == []
+        stream.release(1)
+        assert (len(before.told), after.told) == (2, [])
+        stream.release(1)
+        assert after.told == [("sync", None), ("sync", "a")]
+        assert [item["id"] for item in after.client.heard[0]["event"]["data"]] == ["a", "b"]
+        stream.release()
+        assert after.told[2:] == [("create", "c")]
+        assert follow.state.value == stream.now_in("room")
+        assert before.told == [("sync", None), *(("create", key) for key in "abc")]
+
+
+async def test_who_leaves_before_its_snapshot_was_sent_gets_none() -> None:
+    async with open_stream() as stream:
+        listener = Listener()
+        stream.hold()
+        await stream.set("a")
+        stream.leave(listener, stream.join(listener))
+        follow = stream.join(listener)
+        await stream.set("b")
+        stream.release()
+        assert listener.told == [("sync", None), ("create", "b")]
+        assert follow.state.value == stream.now_in("room")
+
+
+async def test_a_store_that_cannot_be_read_is_the_callers_error_and_nobody_is_told_of_changes() -> (
+    None
+):
+    async with open_stream() as stream:
+        listener = Listener()
+        with mock.patch.object(stream.store, "snapshot", side_effect=OSError("no disk")):
+            with pytest.raises(OSError, match="no disk"):
+                stream.join(listener)
+        await stream.set("a")
+        assert listener.told == []
+        stream.leave(listener, listener.client.follows["room/None"])
+        assert stream.hub.presence("chat", "room") == 0
+
+
+async def test_who_resumes_is_told_what_it_missed_and_then_every_change() -> None:
+    async with open_stream() as stream:
+        for key in ("a", "b", "c"):
+            await stream.set(key)
+        listener = Listener()
+        stream.join(listener, group="elsewhere")
+        since = listener.client.heard[0]["seq"]
+        for key in ("d", "a", "d"):
+            await stream.set(key)
+        await stream.set("x", "elsewhere")
+        await stream.delete("b")
+        again, whole = Listener(), Listener()
+        stream.join(again, since=since)
+        stream.join(whole, since=since - 1)
+        await stream.set("e")
+        assert again.told == [
+            ("resume", None),
+            ("update", "a"),
+            ("create", "d"),
+            ("delete", "b"),
+            ("create", "e"),
+        ]
+        marker, _, d, b, _ = again.client.heard
+        assert marker["event"]["data"] == {"since": since}
+        assert d["event"]["data"] == {"id": "d", **stream.now_in("room")["d"]}
+        assert b["event"]["data"] == {"id": "b"}
+        assert [each["seq"] for each in again.client.heard] == sorted(
+            each["seq"] for each in again.client.heard
+        )
+        assert whole.told == [("sync", None), ("create", "e")]
+
+
+async def test_who_has_missed_nothing_is_told_so_and_how_far_that_goes() -> None:
+    async with open_stream() as stream:
+        await stream.set("a")
+        since = stream.last
+        await stream.set("x", "elsewhere")
+        listener = Listener()
+        stream.join(listener, since=since)
+        assert listener.told == [("resume", None)]
+        assert listener.client.heard[0]["seq"] == stream.last > since
+
+
+async def test_the_items_of_a_group_are_read_once_for_all_who_join_while_nothing_changes() -> None:
+    async with open_stream() as stream:
+        await stream.set("a")
+        for _ in range(5):
+            stream.join(Listener())
+        assert stream.reads == 1
+        await stream.set("a", "elsewhere")
+        stream.join(Listener())
+        assert stream.reads == 1
+        await stream.set("a")
+        for _ in range(5):
+            listener = Listener()
+            assert stream.join(listener).state.value == stream.now_in("room")
+        assert stream.reads == 2
+
+
+@pytest.mark.parametrize("told", [True, False])
+async def test_what_was_read_for_another_is_not_told_when_something_has_changed(told: bool) -> None:  # noqa: FBT001
+    async with open_stream() as stream:
+        await stream.set("a")
+        stream.join(Listener())
+        if not told:
+            stream.hold()
+        await stream.set("a")
+        listener = Listener()
+        follow = stream.join(listener)
+        await stream.set("b")
+        stream.release()
+        assert follow.state.value == stream.now_in("room")
+
+
+async def test_what_was_read_in_a_group_that_all_have_left_is_not_told_to_the_next() -> None:
+    async with open_stream() as stream:
+        await stream.set("a")
+        listener = Listener()
+        stream.leave(listener, stream.join(listener))
+        await stream.set("a")
+        assert stream.join(listener).state.value == stream.now_in("room")
+
+
+async def test_an_item_whose_time_is_over_is_told_to_be_gone_to_who_was_told_of_it(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_stream() as stream:
+        await stream.set("a", ttl=5)
+        await stream.set("b")
+        listeners = [Listener(), Listener(), Listener()]
+        follows = [stream.join(listeners[0])]
+        await trio.sleep(6)
+        follows.append(stream.join(listeners[1]))  # the sweep is late
+        await stream.store.sweep(10, stream.clock.now())
+        follows.append(stream.join(listeners[2]))
+        for follow in follows:
+            assert follow.state.value == stream.now_in("room")
+        assert [("delete", "a") in each.told for each in listeners] == [True, True, False]
+
+
+async def test_an_item_that_is_renewed_when_its_time_is_over_is_there_for_who_joined_just_then(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_stream() as stream:
+        await stream.set("a", ttl=5)
+        asked_at = stream.clock.now() + 4.99
+        await trio.sleep(5.01)
+        # it was asked for in time, and is kept a moment later
+        renewed = attrs.evolve(stream.put("a"), expires_at=asked_at + 5)
+        group, item = Listener(), Listener()
+        follows = [stream.join(group), stream.join(item, "a")]
+        await stream.write(renewed, now=asked_at)
+        assert follows[0].state.value == stream.now_in("room") != {}
+        assert follows[1].state.value == stream.now_in("room", "a") is not None
+
+
+# crowds
+
+
+async def test_a_large_crowd_is_told_bit_by_bit_and_others_have_their_turn() -> None:
+    async with open_stream() as stream:
+        crowd = [Listener() for _ in range(5 * AT_ONCE)]
+        follows = [stream.join(each) for each in crowd]
+        counts: list[int] = []
+
+        async def rival() -> None:
+            while True:
+                counts.append(sum(len(each.told) - 1 for each in crowd))
+                await trio.lowlevel.checkpoint()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(rival)
+            await trio.lowlevel.checkpoint()
+            await stream.set("a")
+            await stream.hub.settled()
+            nursery.cancel_scope.cancel()
+        assert max(after - before for before, after in zip(counts, counts[1:])) <= AT_ONCE  # noqa: B905
+        assert all(follow.state.value == stream.now_in("room") for follow in follows)
+
+
+async def test_many_changes_at_once_are_told_bit_by_bit_to_a_small_crowd_too() -> None:
+    async with open_stream() as stream:
+        crowd = [Listener() for _ in range(AT_ONCE // 2)]
+        await stream.write(*(stream.put(str(number)) for number in range(50)))
+        follows = [stream.join(each) for each in crowd]
+        counts: list[int] = []
+
+        async def rival() -> None:
+            while True:
+                counts.append(sum(len(each.told) - 1 for each in crowd))
+                await trio.lowlevel.checkpoint()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(rival)
+            await trio.lowlevel.checkpoint()
+            await stream.write(Clear("chat", "room"))
+            await stream.hub.settled()
+            nursery.cancel_scope.cancel()
+        steps = [after - before for before, after in zip(counts, counts[1:])]  # noqa: B905
+        assert sum(steps) == 50 * len(crowd)
+        assert max(steps) <= 2 * AT_ONCE
+        assert all(follow.state.value == {} for follow in follows)
+
+
+async def test_who_writes_waits_while_a_large_crowd_has_much_to_be_told_of() -> None:
+    async with open_stream() as stream:
+        for _ in range(AT_ONCE + 1):
+            stream.join(Listener())
+        for number in range(BEHIND):
+            await stream.write(stream.put(str(number)))
+            stream.hub.send("chat", "room", None, b'{"data":%d}' % number)
+        most = 0
+        with trio.move_on_after(5) as limit:
+            for number in range(3 * BEHIND):
+                await stream.write(stream.put(str(number)))
+                await stream.hub.wait_for_turn()
+                most = max(most, stream.hub.statistics().waiting)
+            await stream.hub.settled()
+        assert not limit.cancelled_caught
+        assert most <= BEHIND + 2
+        assert stream.hub.statistics().waiting == 0
