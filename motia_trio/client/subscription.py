@@ -210,7 +210,7 @@ class Subscription:
             self.seq = message.seq
 
     def _gap(self, cause: GapCause, lost: int = 0) -> None:
-        if cause not in self._unreported:  # else it is the same gap, which goes on
+        if cause != "overflow" or cause not in self._unreported:  # else it goes on
             self.gaps += 1
             logger.warning("%s: %s", self.place, _SAID[cause])
         self._unreported[cause] = self._unreported.get(cause, 0) + lost

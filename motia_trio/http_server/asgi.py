@@ -44,9 +44,7 @@ def asgi_app(
 class _App:
     """Hands each request to who answers it."""
 
-    def __init__(
-        self, runtime: Runtime, mounts: Mounts | None, sockets: ASGIApp | None
-    ) -> None:
+    def __init__(self, runtime: Runtime, mounts: Mounts | None, sockets: ASGIApp | None) -> None:
         settings = runtime.settings
         self._sockets = sockets
         self._mounts = mounts

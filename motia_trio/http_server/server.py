@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from motia_trio.http_server.asgi import ASGIApp
     from motia_trio.http_server.connections import Stream
 
-__all__ = ["Tls", "bound_socket", "listen"]
+__all__ = ["Tls", "bound_socket", "listen", "url_of"]
 
 # connections that the system keeps for us while we take no more
 _BACKLOG = 1024
@@ -93,9 +93,7 @@ async def listen(
     config.accesslog = None
     config.errorlog = logging.getLogger("motia_trio.hypercorn")
     config.include_server_header = False
-    url = f"{'http' if context is None else 'https'}://" + repr_socket_addr(
-        bound.family, bound.getsockname()
-    )
+    url = url_of("http" if context is None else "https", bound)
     server = _Server(app, config, client_timeout)
     places = trio.Semaphore(max_connections)
     listener = _Listener(
@@ -220,3 +218,8 @@ def bound_socket(bind: str, option: str) -> socket.socket:
     except OSError as error:
         reason = (error.strerror or str(error)).partition(" (while")[0]
         raise type(error)(error.errno, f"cannot listen on {bind}: {reason}") from None
+
+
+def url_of(scheme: str, listening: socket.socket) -> str:
+    """Give the URL under which a socket listens."""
+    return f"{scheme}://" + repr_socket_addr(listening.family, listening.getsockname())

@@ -14,16 +14,20 @@ if TYPE_CHECKING:
 
 __all__ = ["Ages"]
 
-# keys that are known in all groups together; a group that was used lately stays whole
+# keys that are known in all groups together; the group that was asked for last stays whole
 KEYS = 100_000
 
 
 @define
 class _Group:
-    """When each key was made, and expires (infinity: never), in the order in which they were."""
+    """When each key was made, and expires (infinity: never), in the order in which they were.
+
+    ``asked`` is how many there were when somebody asked for them last.
+    """
 
     keys: dict[str, tuple[int, float]]
     next_expiry: float
+    asked: int = 0
 
     def drop_expired(self, now: float) -> int:
         """Drop what has expired, and give how many that were."""
@@ -70,9 +74,10 @@ class Ages:
         if found is None:
             found = self._loaded(space, group)
             self._count += len(found.keys)
-            self._make_room()
         self._groups[place] = found
         self._count -= found.drop_expired(now)
+        found.asked = len(found.keys)
+        self._make_room()
         return found.keys
 
     def _loaded(self, space: str, group: str) -> _Group:
@@ -81,8 +86,12 @@ class Ages:
         return _Group(keys, min((at for _, at in keys.values()), default=inf))
 
     def _make_room(self) -> None:
-        while self._count > KEYS and self._groups:
-            self._drop(next(iter(self._groups)))
+        while self._count > KEYS:
+            place = next(iter(self._groups))
+            group = self._groups[place]
+            if len(self._groups) == 1 and len(group.keys) <= 2 * group.asked:
+                return  # else it grows, and nobody asks for it any more
+            self._drop(place)
 
     def take(self, items: Mapping[Place, Item | None]) -> None:
         """Items will be so."""
@@ -101,6 +110,7 @@ class Ages:
         made.sort(key=lambda each: each[0])  # in the order in which they were made
         for _, key, group, item in made:
             self._count += group.take(key, item)
+        self._make_room()
 
     def forget(self, items: Mapping[Place, Item | None]) -> None:
         """Items will not be so: look at what there is when somebody asks."""

@@ -132,6 +132,8 @@ def missed_of(rows: Iterable[Logged], items: Mapping[str, Item], now: float) -> 
         item = items.get(key)
         if item is not None and item.live(now):
             missed.append(Missed(seq, key, "update" if there[key] else "create", item))
-        elif there[key]:
+        else:
+            # also if it was not there: who was cut off amid what it had missed before may have one
+            # that was there earlier still, and was removed and made again before this one
             missed.append(Missed(seq, key, "delete", None))
     return missed

@@ -106,8 +106,8 @@ class Swept:
 class Missed:
     """What became of one item while somebody did not follow.
 
-    ``create``: it was not there before, and is now. ``update``: it was, and is. ``delete``: it was,
-    and is not (``item`` is None). ``seq`` is that of its last change.
+    ``create``: it was not there before, and is now. ``update``: it was, and is. ``delete``: it is
+    not there now (``item`` is None), whether it was or not. ``seq`` is that of its last change.
     """
 
     seq: int

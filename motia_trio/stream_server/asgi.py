@@ -101,7 +101,7 @@ class AsgiStreams:
         finally:
             self._sessions.discard(session)
             self._crowd.tell_closed(guest, closing)
-            await session.leave()  # noqa: ASYNC102 - shields itself
+            await session.leave()  # noqa: ASYNC102 - it may be cancelled
             if not self._sessions:
                 self._ended.set()
 

@@ -195,4 +195,4 @@ class Connection:
                 await self.line.aclose()
         finally:
             self._crowd.tell_closed(guest, closing)
-            await session.leave()  # noqa: ASYNC102 - shields itself
+            await session.leave()  # noqa: ASYNC102 - it may be cancelled

@@ -8,9 +8,8 @@ import socket
 from typing import TYPE_CHECKING
 
 import trio
-from hypercorn.utils import repr_socket_addr
 
-from motia_trio.http_server.server import bound_socket
+from motia_trio.http_server.server import bound_socket, url_of
 from motia_trio.stream_server.connections import Connection
 
 if TYPE_CHECKING:
@@ -58,9 +57,7 @@ async def listen(
         context.set_alpn_protocols(["http/1.1"])
     listening = bound_socket(bind, "streams")
     listening.settimeout(0)
-    url = f"{'ws' if context is None else 'wss'}://" + repr_socket_addr(
-        listening.family, listening.getsockname()
-    )
+    url = url_of("ws" if context is None else "wss", listening)
     server = _Server(crowd, listening, context)
     try:
         async with trio.open_nursery() as outer:

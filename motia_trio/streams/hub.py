@@ -18,10 +18,10 @@ from attrs import define, field, frozen
 from motia_trio.streams.wire import Kind, Message, item_data, items_data, make_message
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from motia_trio.actors import WallClock
-    from motia_trio.store import Change, Item, Snapshot, Store
+    from motia_trio.store import Change, Snapshot, Store
 
 __all__ = ["Hub", "HubStatistics", "Member", "Subscription"]
 
@@ -29,6 +29,10 @@ __all__ = ["Hub", "HubStatistics", "Member", "Subscription"]
 AT_ONCE = 64
 # changes that wait for their turn before those who write are made to wait
 BEHIND = 32
+# the time for which snapshots are asked: with it an item is there until a change says that it is
+# gone. By the clock it would be missing to who joins just when it has expired, and is renewed by a
+# write that was asked for before
+_ALL = -inf
 
 
 class Member(Protocol):
@@ -83,14 +87,13 @@ class _Room:
     items: dict[str, dict[Member, int]] = field(factory=dict)
     #: the last change here, told or not
     changed: int = 0
-    #: the items as clients get them, as they were at a change, and until when they are
+    #: the items as clients get them, as they were at a change
     data: bytes = b""
     data_seq: int = -1
-    data_until: float = inf
 
-    def is_fresh(self, told: int, now: float) -> bool:
+    def is_fresh(self, told: int) -> bool:
         """Whether the items are as ``data`` has them, to whoever has been told so far."""
-        return self.changed <= self.data_seq <= told and now < self.data_until
+        return self.changed <= self.data_seq <= told
 
 
 @frozen
@@ -157,6 +160,7 @@ class Hub:
 
     def tell(self, changes: Sequence[Change]) -> None:
         """Tell of changes that are kept, in the order of their commits. Returns at once."""
+        pushes = 0
         for change in changes:
             place = change.place
             room = self._rooms.get((place.space, place.group))
@@ -166,8 +170,9 @@ class Hub:
                 self._inbox.append(change)
             elif room is None:
                 self.told = change.seq
-            elif len(room.present) <= AT_ONCE:
+            elif pushes + len(room.present) <= AT_ONCE:
                 self._push_all(room, self._of_change(change), place.key)
+                pushes += len(room.present)
                 self.told = change.seq
             else:
                 self._inbox.append(change)
@@ -276,13 +281,12 @@ class Hub:
             return
         stream, group, key = subscription.stream, subscription.group, subscription.key
         room = self._rooms[stream, group]
-        now = self._clock.now()
         whole = key is None and subscription.since is None
-        if whole and not self._is_behind() and room.is_fresh(self.told, now):
+        if whole and not self._is_behind() and room.is_fresh(self.told):
             self._answer_with("sync", room.data, member, subscription)
             return
-        snapshot = self._store.snapshot(stream, group, key, now, subscription.since)
-        if snapshot.seq <= self.told:
+        snapshot = self._store.snapshot(stream, group, key, _ALL, subscription.since)
+        if snapshot.seq <= self.told and not self._busy:
             self._answer(member, subscription, snapshot)
         else:
             self._numbers += 1
@@ -341,7 +345,6 @@ class Hub:
             room = self._rooms[subscription.stream, subscription.group]
             room.data = items_data((key, item.value) for key, item in snapshot.items.items())
             room.data_seq = snapshot.seq
-            room.data_until = _first_to_go(snapshot.items)
             self._answer_with("sync", room.data, member, subscription)
             return
         item = snapshot.items.get(subscription.key)
@@ -398,10 +401,3 @@ def _count_down(counted: dict[Member, int], member: Member) -> None:
         del counted[member]
     else:
         counted[member] -= 1
-
-
-def _first_to_go(items: Mapping[str, Item]) -> float:
-    """When the first of some items expires."""
-    return min(
-        (item.expires_at for item in items.values() if item.expires_at is not None), default=inf
-    )

@@ -83,7 +83,8 @@ class Outbox:
         return 2 * self._counted() >= self._limit or 2 * self._bytes >= self._limit_bytes
 
     def _is_over(self) -> bool:
-        return self._counted() > self._limit or self._bytes > self._limit_bytes
+        count = self._counted()  # one may be of any size
+        return count > self._limit or (self._bytes > self._limit_bytes and count > 1)
 
     def _merge_all(self) -> None:
         waiting, self._waiting = self._waiting, OrderedDict()

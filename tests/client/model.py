@@ -17,20 +17,12 @@ ROOM = ("chat", "room-1")
 
 
 @define(eq=False)
-class Joined:
-    """One join on one connection, and whether its answer has been sent."""
-
-    data: Message
-    over: bool = False
-
-
-@define(eq=False)
 class Talk:
     """A connection, and what waits to be sent on it, in order."""
 
     connection: Connection
     waiting: list[Message] = field(factory=list)
-    joined: list[Joined] = field(factory=list)
+    joined: list[Message] = field(factory=list)
 
 
 @define(eq=False)
@@ -102,7 +94,7 @@ class Model:
     def _tell(self, message: Message) -> None:
         if self.talk is None:
             return
-        keys = {joined.data.get("id") for joined in self.talk.joined}
+        keys = {data.get("id") for data in self.talk.joined}
         if None in keys or (message["key"] is not None and message["key"] in keys):
             self.talk.waiting.append(message)
 
@@ -112,10 +104,10 @@ class Model:
         data = frame["data"]
         assert (data["streamName"], data["groupId"]) == ROOM
         if frame["type"] == "leave":
-            talk.joined = [each for each in talk.joined if each.data != data | each.data]
+            name = data["subscriptionId"]
+            talk.joined = [each for each in talk.joined if each["subscriptionId"] != name]
             return
-        joined = Joined(data)
-        talk.joined.append(joined)
+        talk.joined.append(data)
         key, since = data.get("id"), data.get("since")
         answer: Message = {"key": key, "seq": self.seq, "join": data}
         if since in [seq for seq, *_ in self.log]:
@@ -154,8 +146,8 @@ class Model:
             message = self.talk.waiting.pop(0)
             join = message.get("join")
             if join is not None and message["kind"] == "sync" and "since" in join:
-                id = join["subscriptionId"]
-                self.unresumed[id] = self.unresumed.get(id, 0) + 1
+                name = join["subscriptionId"]
+                self.unresumed[name] = self.unresumed.get(name, 0) + 1
             await self.talk.connection.say(
                 message["kind"], message["seq"], message["data"], message["key"]
             )

@@ -95,7 +95,7 @@ async def test_one_commit_of_more_than_the_log_holds_is_told_and_forgotten_with_
         last = await change(probe, 1)
         assert probe.store.snapshot("chat", "0", None, NOW, first).missed is None
         assert probe.store.snapshot("chat", "0", None, NOW, last).missed == []
-        assert len(log_of(probe)._places) == 10
+        assert len(log_of(probe)._places) == 10 + 1
 
 
 async def test_a_log_that_was_longer_is_cut_when_it_is_used_again(tmp_path: Path) -> None:
@@ -196,3 +196,6 @@ async def test_a_group_that_is_larger_than_all_that_is_remembered_is_bounded(
             await probe.put(f"{n:02}", n, space="chat", group="h", keep=2)
         assert [*probe.items(space="chat")] == [f"{n:02}" for n in range(40, 60)]
         assert [*probe.items("h", "chat")] == ["58", "59"]
+        for n in range(60):  # and where there is no bound any more, memory has one
+            await probe.put(f"{n} more", n, space="chat", group="h")
+            assert ages_of(probe)._count <= 20 + 5

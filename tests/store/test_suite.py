@@ -31,6 +31,11 @@ class Generous(MemoryStore):
             assert isinstance(outcome, Ack)
 
 
+class Deaf(MemoryStore):
+    def opened(self, now, react=None, follow=None):
+        return super().opened(now, react)
+
+
 class Suite(StoreConformance):
     examples = 3
 
@@ -52,6 +57,11 @@ class TestGenerous(Suite):
         return Generous()
 
 
+class TestDeaf(Suite):
+    def make_store(self, folder: Path) -> Store:
+        return Deaf()
+
+
 class TestForgetful(Suite):
     durable = True
 """
@@ -62,7 +72,7 @@ def test_theirs_need_no_plugin_and_a_wrong_one_fails(tmp_path: Path) -> None:
     (tmp_path / "pytest.ini").write_text("[pytest]\n")  # else ours, if the folder is below it
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:trio", "-p", "no:anyio", "--tb=line", "-W",
-         "error", "-p", "no:cacheprovider", "-k", "TestTheirs or comes_first or settled_again or survives", "test_theirs.py"],
+         "error", "-p", "no:cacheprovider", "-k", "TestTheirs or comes_first or settled_again or survives or told_once_and_nothing", "test_theirs.py"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -70,11 +80,12 @@ def test_theirs_need_no_plugin_and_a_wrong_one_fails(tmp_path: Path) -> None:
     )  # fmt: skip
     failed = set(re.findall(r"^FAILED test_theirs.py::(\w+)::(\w+)", done.stdout, re.MULTILINE))
     assert {suite for suite, _ in failed} == {
-        "TestWithoutPriority", "TestGenerous", "TestForgetful",
+        "TestWithoutPriority", "TestGenerous", "TestDeaf", "TestForgetful",
     }, done.stdout  # fmt: skip
     assert {
         ("TestWithoutPriority", "test_the_higher_priority_comes_first"),
         ("TestGenerous", "test_a_lease_that_has_ended_cannot_be_settled_again"),
+        ("TestDeaf", "test_each_commit_of_changes_is_told_once_and_nothing_of_the_state"),
         ("TestForgetful", "test_what_was_kept_survives_the_process"),
     } <= failed
     assert re.search(r"\d+ failed, \d+ passed", done.stdout)

@@ -34,7 +34,10 @@ async def pinging(
     interval: float, timeout: float, notebook: Notebook | None = None
 ) -> AsyncIterator[Service]:
     async with open_streams(
-        notebook=notebook or Notebook(), stream_ping_interval=interval, stream_ping_timeout=timeout
+        notebook=notebook or Notebook(),
+        stream_ping_interval=interval,
+        stream_ping_timeout=timeout,
+        client_timeout=0.5,  # what the port of HTTP gives a client to take 64 KiB
     ) as rt:
         yield rt
 

@@ -17,6 +17,9 @@ import trio
 from motia_trio import App, Service, open_runtime
 from tests.support import Notebook
 
+# a client that is gone, that has said that it is, or another of whose tasks is still sending
+_NOT_NOW = (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError)
+
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 
 # where clients connect: the port of the streams, and the one of HTTP
@@ -171,8 +174,8 @@ class Peer:
                     found = int.from_bytes(each[1][:2]), each[1][2:].decode()
                     try:
                         await self.stream.send_all(frame(CLOSE, each[1][:2]))
-                    except (trio.BrokenResourceError, trio.BusyResourceError):
-                        continue  # it is gone, or another task is still sending
+                    except _NOT_NOW:
+                        continue
         return found
 
     async def _more(self) -> bool:

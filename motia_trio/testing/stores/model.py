@@ -328,7 +328,7 @@ class Model:
             if kept is not None:
                 item = Item(kept.value, 0, kept.expires_at)
                 found.append(Missed(change.seq, name, "update" if was else "create", item))
-            elif was:
+            else:
                 found.append(Missed(change.seq, name, "delete", None))
         return found
 

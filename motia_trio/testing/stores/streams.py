@@ -214,6 +214,7 @@ class StreamDuties(StoreDuties):
         snapshot = probe.store.snapshot("chat", "g", None, probe.now, since)
         assert _missed(snapshot) == [
             ("delete", "removed", None),
+            ("delete", "made and gone", None),
             ("update", "made again", "new"),
             ("create", "made", 2),
             ("update", "updated", 2),
@@ -239,7 +240,7 @@ class StreamDuties(StoreDuties):
         probe.now += 1
         for _ in range(2):
             snapshot = probe.store.snapshot("chat", "g", None, probe.now, since)
-            assert _missed(snapshot) == [("delete", "was", None)]
+            assert _missed(snapshot) == [("delete", "was", None), ("delete", "was not", None)]
             await probe.store.sweep(10, probe.now)
 
     @in_store

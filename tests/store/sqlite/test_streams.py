@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import queue
 import sqlite3
 import time
 from contextlib import closing
@@ -15,7 +16,7 @@ import pytest
 import trio
 import trio.testing
 
-from motia_trio.errors import StoreBroken
+from motia_trio.errors import Closed, StoreBroken
 from motia_trio.store import Place, Put, Remove
 from motia_trio.store.sqlite import SqliteStore
 from motia_trio.store.sqlite.file import migrate
@@ -24,10 +25,11 @@ from motia_trio.testing.stores.probe import NOW, Probe
 from tests.store.sqlite.test_failing import full, held_up, mended, room
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
     from motia_trio.store import Change, Snapshot
+    from motia_trio.store.sqlite.writer import Writer
 
 LARGE = "x" * 100_000
 
@@ -48,8 +50,31 @@ def snapshot(probe: Probe, since: int | None = None) -> Snapshot:
     return probe.store.snapshot("chat", "g", None, probe.now, since)
 
 
+def heard_last(probe: Probe) -> int:
+    return probe.heard[-1][-1].seq
+
+
+def writer_of(probe: Probe) -> Writer:
+    assert isinstance(probe.store, SqliteStore)
+    return probe.store._writer
+
+
+class News:
+    """What the writer has to say to the Trio thread, held back until it is let :meth:`come`."""
+
+    def __init__(self) -> None:
+        self._calls: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
+
+    def run_sync_soon(self, call: Callable[..., object], *args: object) -> None:
+        self._calls.put(partial(call, *args))
+
+    def come(self, enough: Callable[[], bool]) -> None:
+        while not enough():
+            self._calls.get(timeout=30)()
+
+
 def until_written(probe: Probe, seq: int) -> Snapshot:
-    """Wait, and let nobody hear of it, until the file is further than ``seq``."""
+    """Wait until the file is further than ``seq``."""
     end = time.monotonic() + 30
     while (found := snapshot(probe)).seq == seq:
         assert time.monotonic() < end
@@ -57,46 +82,40 @@ def until_written(probe: Probe, seq: int) -> Snapshot:
     return found
 
 
-async def test_a_snapshot_is_of_the_file_which_may_be_ahead_of_what_is_told(probe: Probe) -> None:
+async def test_a_snapshot_is_of_the_file_which_may_be_ahead_of_what_is_told(
+    probe: Probe, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await probe.put("a", 1, space="chat")
     before = snapshot(probe)
+    await probe.put("b", 2, space="chat")
+    heard, told = list(probe.heard), heard_last(probe)
+    news = News()
+    monkeypatch.setattr(writer_of(probe), "_token", news)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(partial(probe.put, "b", 2, space="chat"))
-        nursery.start_soon(partial(probe.put, "a", 3, space="chat"))
-        await trio.testing.wait_all_tasks_blocked()
-    ((_,), (second,), (third,)) = probe.heard
-    assert before.seq < second.seq < third.seq
-    probe.heard.clear()
-
-    async def write_and_look() -> None:
-        """Run on after the write was begun, without a checkpoint: as a reader in between does."""
-        nursery.start_soon(partial(probe.put, "c", 4, space="chat"))
-        nursery.start_soon(partial(probe.remove, "a", space="chat"))
-        nursery.start_soon(look)
-
-    async def look() -> None:
-        found = until_written(probe, third.seq)
-        assert probe.heard == []
-        while len(found.items) != 2:  # the second write may be in a batch of its own
+        for call in (
+            partial(probe.put, "c", 4, space="chat"),
+            partial(probe.remove, "a", space="chat"),
+        ):
+            nursery.start_soon(call)
+            await trio.testing.wait_all_tasks_blocked()
+        found = until_written(probe, told)
+        while len(found.items) != 2:  # the second may be in a batch of its own
             found = until_written(probe, found.seq)
         assert [*found.items] == ["b", "c"]
-        for since, told in (
+        assert probe.heard == heard
+        for since, expected in (
             (before.seq, [("create", "b"), ("create", "c"), ("delete", "a")]),
-            (third.seq, [("create", "c"), ("delete", "a")]),
+            (told, [("create", "c"), ("delete", "a")]),
             (found.seq, []),
         ):
             missed = snapshot(probe, since).missed
             assert missed is not None
-            assert [(each.kind, each.key) for each in missed] == told
-        one = probe.store.snapshot("chat", "g", "a", probe.now, third.seq)
+            assert [(each.kind, each.key) for each in missed] == expected
+        one = probe.store.snapshot("chat", "g", "a", probe.now, told)
         assert one.missed is not None
         assert [each.kind for each in one.missed] == ["delete"]
-        seen.append(found.seq)
-
-    seen: list[int] = []
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(write_and_look)
-    assert [change.seq for changes in probe.heard for change in changes][-1:] == seen
+        news.come(lambda: heard_last(probe) == found.seq)
+    assert len(probe.heard) == len(heard) + 2
 
 
 async def test_what_fails_is_told_to_nobody_and_its_numbers_are_not_used(probe: Probe) -> None:
@@ -147,11 +166,9 @@ async def test_a_plan_that_is_given_up_before_it_is_submitted_leaves_the_ages_ri
 ) -> None:
     for key in "ab":
         await probe.put(key, 1, space="chat", keep=2)
-    store = probe.store
-    assert isinstance(store, SqliteStore)
     with monkeypatch.context() as patch:
-        patch.setattr(store._writer, "_stopped", True)
-        with pytest.raises(RuntimeError, match="closed"):
+        patch.setattr(writer_of(probe), "_stopped", True)
+        with pytest.raises(Closed):
             await probe.put("c", 1, space="chat", keep=2)
     await probe.put("d", 1, space="chat", keep=2)
     assert keys(probe) == ["b", "d"]

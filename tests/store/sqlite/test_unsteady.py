@@ -19,6 +19,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from motia_trio.errors import StoreBroken
 from motia_trio.store.sqlite import SqliteStore
 from motia_trio.testing.stores.cancelling import CancellingDuties
+from motia_trio.testing.stores.following import FollowDuties
 from motia_trio.testing.stores.machine import StoreMachine
 from motia_trio.testing.stores.running import OpenStore
 from motia_trio.testing.stores.tasks import TaskDuties
@@ -140,7 +141,7 @@ class Unsteady(SqliteStore):
         return False
 
 
-class TestUnsteady(TaskDuties, CancellingDuties):
+class TestUnsteady(TaskDuties, CancellingDuties, FollowDuties):
     """What many callers may rely on holds with a disk that fails them now and then."""
 
     def make_store(self, folder: Path) -> Store:
