@@ -373,9 +373,7 @@ class Streams:
         return iter(self._declared)
 
 
-def stream_of(
-    declared: StreamDeclaration, access: Access, caller: Caller, **manner: Any
-) -> Stream:
+def stream_of(declared: StreamDeclaration, access: Access, caller: Caller, **manner: Any) -> Stream:
     """Make a stream of its declaration; ``manner`` are the other keywords of a collection."""
     return Stream(
         declared.name,

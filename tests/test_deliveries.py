@@ -488,7 +488,7 @@ async def test_what_becomes_due_while_others_are_fed_begins_when_it_is_due(
             autojump_clock.jump(1)
             return leased
 
-    monkeypatch.setattr(runtime, "store_at", lambda *_: Slow())
+    monkeypatch.setattr(runtime, "store_at", lambda *_, **__: Slow())
 
     def listener(name: str) -> Any:
         @step(queue(name), name=name)

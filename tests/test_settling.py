@@ -71,7 +71,7 @@ class Brittle(MemoryStore):
 def brittle(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Brittle:
     """The store of every runtime of the test, which acknowledges in one way or the other."""
     store = Brittle(in_background=request.param)
-    monkeypatch.setattr(runtime_module, "store_at", lambda *_: store)
+    monkeypatch.setattr(runtime_module, "store_at", lambda *_, **__: store)
     return store
 
 

@@ -1,4 +1,4 @@
-"""Follow live streams from a Trio program: :func:`open_stream_client`."""
+"""Follow live streams from a Trio program: :func:`~motia_trio.client.open_stream_client`."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ __all__ = ["StreamClient", "open_stream_client"]
 
 
 class StreamClient:
-    """Followers of one server's streams. Made by :func:`open_stream_client`.
+    """Followers of one server's streams. Made by :func:`~motia_trio.client.open_stream_client`.
 
     All of them have one connection. Each has states of its own, which it may change as it likes.
     """

@@ -30,7 +30,7 @@ class Follower(trio.abc.ReceiveChannel[T], Generic[T]):
 
     States are conflated: whoever is slow gets the newest one. Events wait, up to a bound. After a
     reconnect it goes on from where it was; where that cannot be, ``gaps`` counts it, ``on_gap`` is
-    called with a :class:`Gap` in the task that iterates, before it gets the next state or event,
+    called with a :class:`~motia_trio.client.Gap` in the task that iterates, before it gets the next state or event,
     and the log has a warning.
 
     Raises:

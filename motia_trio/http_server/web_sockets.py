@@ -6,7 +6,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 import trio
-from hypercorn.protocol.events import StreamClosed
+from hypercorn.protocol.events import Data, EndData, StreamClosed
 from hypercorn.protocol.ws_stream import ASGIWebsocketState, FrameTooLargeError, WSStream
 from wsproto.connection import ConnectionState
 from wsproto.events import CloseConnection, Message, Ping
@@ -23,11 +23,15 @@ __all__ = ["BOUNDS", "mend"]
 #: comes for ``timeout`` more.
 BOUNDS = "motia_trio.bounds"
 
+# seconds for a client that is cut off to take the close
+_PART_WITHIN = 3.0
+
 
 class WebSocket(WSStream):
     """One web socket. A message that is too long, or none, is told so, and the end."""
 
     _heard = inf
+    _parting = False
     _watching: trio.CancelScope | None = None
 
     def bound(self, limit: int, interval: float, timeout: float) -> None:
@@ -40,6 +44,8 @@ class WebSocket(WSStream):
 
     async def handle(self, event: Event) -> None:
         """Take what comes."""
+        if self._parting and isinstance(event, Data):
+            return
         if self._watching is not None:
             self._heard = trio.current_time()
             if isinstance(event, StreamClosed):
@@ -52,7 +58,7 @@ class WebSocket(WSStream):
                 try:
                     self.buffer.extend(event)
                 except FrameTooLargeError:
-                    await self._cut_off(1009)
+                    self._cut_off(1009)
                     return
                 if event.message_finished:
                     await self.app_put(self.buffer.to_message())  # type: ignore[misc]
@@ -61,17 +67,24 @@ class WebSocket(WSStream):
                 await self._send_wsproto_event(event.response())
             elif isinstance(event, CloseConnection):
                 if self.connection.state == ConnectionState.OPEN:  # no frame at all
-                    await self._cut_off(event.code)
+                    self._cut_off(event.code)
                     return
                 if self.connection.state == ConnectionState.REMOTE_CLOSING:
                     await self._send_wsproto_event(event.response())
                 await self.send(StreamClosed(stream_id=self.stream_id))
 
-    async def _cut_off(self, code: int) -> None:
+    def _cut_off(self, code: int) -> None:
         """Say why, and read no more."""
+        self._parting = True
         self.buffer.clear()
-        await self._send_wsproto_event(CloseConnection(code=code))
-        await self.send(StreamClosed(stream_id=self.stream_id))
+        self.task_group.spawn(self._part, code)  # who reads must not wait: in HTTP/2 for itself
+
+    async def _part(self, code: int) -> None:
+        with trio.move_on_after(_PART_WITHIN):
+            await self._send_wsproto_event(CloseConnection(code=code))
+            await self.send(EndData(stream_id=self.stream_id))
+        if not self.closed:
+            await self.send(StreamClosed(stream_id=self.stream_id))
 
     async def _watch(self, scope: trio.CancelScope, interval: float, timeout: float) -> None:
         """Ping the client when it is silent, and drop it when it remains so."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from itertools import islice
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from motia_trio.store.protocol import Missed
@@ -120,20 +121,29 @@ class Log:
 
 
 def missed_of(rows: Iterable[Logged], items: Mapping[str, Item], now: float) -> list[Missed]:
-    """Merge the changes of a group to one for each key; ``items`` are as they are now."""
+    """Merge the changes of a group by key; ``items`` are as they are now.
+
+    An item that was removed and made again is told of twice: that it is gone where it first was. So
+    who hears only the beginning has nothing that was not there any more at the last that it heard,
+    and may go on from there.
+    """
     last: dict[str, int] = {}
     there: dict[str, bool] = {}
+    removed: dict[str, int] = {}
     for row in rows:
         there.setdefault(row.key, row.kind != "create")
-        last.pop(row.key, None)  # the order is that of the last changes
+        if row.kind == "delete":
+            removed.setdefault(row.key, row.seq)
         last[row.key] = row.seq
     missed: list[Missed] = []
     for key, seq in last.items():
         item = items.get(key)
-        if item is not None and item.live(now):
-            missed.append(Missed(seq, key, "update" if there[key] else "create", item))
-        else:
-            # also if it was not there: who was cut off amid what it had missed before may have one
-            # that was there earlier still, and was removed and made again before this one
-            missed.append(Missed(seq, key, "delete", None))
+        if item is not None and not item.live(now):
+            item = None
+        anew = not there[key] or key in removed
+        if there[key] and (anew or item is None):
+            missed.append(Missed(removed.get(key, seq), key, "delete", None))
+        if item is not None:
+            missed.append(Missed(seq, key, "create" if anew else "update", item))
+    missed.sort(key=attrgetter("seq"))
     return missed

@@ -106,8 +106,9 @@ class Swept:
 class Missed:
     """What became of one item while somebody did not follow.
 
-    ``create``: it was not there before, and is now. ``update``: it was, and is. ``delete``: it is
-    not there now (``item`` is None), whether it was or not. ``seq`` is that of its last change.
+    ``create``: it was not there before, and is now. ``update``: it was all the time, and is.
+    ``delete``: it was, and then was not (``item`` is None); a ``create`` follows if it is there
+    again. ``seq`` is that of its last change, or of the one that first removed it.
     """
 
     seq: int
@@ -122,7 +123,7 @@ class Snapshot:
 
     ``seq`` is that of the last change of any stream that had been kept. ``items`` are all by key,
     in order, if ``missed`` is None. Else it has what changed since the change that was asked for,
-    one for each key, in the order of their last changes; and ``items`` is empty.
+    merged by key, in the order of ``Missed.seq``; and ``items`` is empty.
     """
 
     seq: int
@@ -135,9 +136,8 @@ class Opened:
     """What a store found of the process that had it open before.
 
     ``latest``: the wall time of its newest message or change of a stream, or later; 0 without any.
-    If it died: ``suspects`` counts
-    the deliveries that are handled again, one at a time, and ``buried`` are the dead letters of
-    those that handlers had in hand too often when it did.
+    If it died: ``suspects`` counts the deliveries that are handled again, one at a time, and
+    ``buried`` are the dead letters of those that handlers had in hand too often when it did.
     """
 
     latest: float = 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import trio
@@ -12,7 +13,7 @@ from motia_trio.failures import leaves, tell_error
 from motia_trio.http_server.requests import headers_of
 from motia_trio.stream_server.crowd import Guest
 from motia_trio.stream_server.handshakes import AUTHORIZATION
-from motia_trio.stream_server.lines import SocketLine, closing_frame
+from motia_trio.stream_server.lines import PING, SocketLine, closing_frame
 from motia_trio.streams.sessions import Closing
 
 if TYPE_CHECKING:
@@ -72,6 +73,15 @@ class Connection:
             self.session.stop()
         elif self._nursery is not None:
             self._nursery.cancel_scope.cancel()
+
+    def ping(self) -> None:
+        """Ask whether the client is there."""
+        if not self.line.ping() and self._nursery is not None:
+            self._nursery.start_soon(self._ping)
+
+    async def _ping(self) -> None:
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            await self.line.send_all(PING)
 
     async def run(self, stream: trio.SocketStream | trio.SSLStream[trio.SocketStream]) -> None:
         """Serve it."""
@@ -188,8 +198,10 @@ class Connection:
         try:
             closing = await session.run(receive)
             if closing is not None:
-                with trio.move_on_after(CLOSE_WITHIN):
+                with trio.move_on_after(CLOSE_WITHIN) as limit:
                     await socket.aclose(closing.code, closing.reason)
+                if limit.cancelled_caught:  # it had time enough
+                    self.line.abort()
             elif (closing := self._cut_off()) is not None:
                 self.line.cut = True
                 await self.line.aclose()

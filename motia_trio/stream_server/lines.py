@@ -91,10 +91,16 @@ class SocketLine(trio.abc.Stream):
         """Send a message, now, if the socket has room."""
         return self._write(message.frame or _frame_of(message))
 
-    def ping(self) -> None:
-        """Send a ping, if nothing else waits to be sent: then that will tell as well."""
+    def ping(self) -> bool:
+        """Send a ping, if nothing else waits to be sent: then that will tell as well.
+
+        False: it takes waiting, as all does with TLS.
+        """
         self.pinged = True
+        if self._socket is None:
+            return False
         self._write(PING)
+        return True
 
     def say(self, data: bytes) -> None:
         """Send bytes, now, if that can be done."""
@@ -211,7 +217,7 @@ class SocketLine(trio.abc.Stream):
         if words:
             self.cut = True
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-                with trio.move_on_after(_LINGER):
+                with trio.move_on_after(_LINGER, shield=True):  # who reads is cancelled soon
                     await self.send_all(words)
         trio.lowlevel.notify_closing(self._raw)
         if self._socket is None and not self.cut:

@@ -155,6 +155,6 @@ class _Server:
                 if silent >= interval + timeout:
                     line.abort()
                 elif silent >= interval and not line.pinged:
-                    line.ping()
+                    connection.ping()
                 if number % 256 == 255:
                     await trio.lowlevel.checkpoint()

@@ -14,6 +14,7 @@ from tests.client.fake import Connection, FakeServer
 
 Message = dict[str, Any]
 ROOM = ("chat", "room-1")
+CHANGES = {"create", "update", "delete"}
 
 
 @define(eq=False)
@@ -113,7 +114,7 @@ class Model:
         if since in [seq for seq, *_ in self.log]:
             self.resumed += 1
             talk.waiting.append({**answer, "kind": "resume", "data": {"since": since}})
-            talk.waiting += self._missed(since, key)
+            talk.waiting += [{**each, "join": data} for each in self._missed(since, key)]
         elif key is None:
             talk.waiting.append({**answer, "kind": "sync", "data": list(self.items.values())})
         else:
@@ -127,7 +128,7 @@ class Model:
             if seq > since and kind != "start" and only in {None, key}:
                 first.setdefault(key, kind)
                 last[key] = seq
-        missed = []
+        missed: list[Message] = []
         for key, seq in sorted(last.items(), key=lambda each: each[1]):
             was, item = first[key] != "create", self.items.get(key)
             if item is not None:
@@ -154,27 +155,28 @@ class Model:
             await trio.testing.wait_all_tasks_blocked()
 
     def merge(self) -> None:
-        """Merge what waits, as for a client that is slow: one change of each item, the newest."""
+        """Merge what waits, as for a client that is slow: one change of each item, the newest.
+
+        Only what came after the last answer to a join: a server answers when nothing else waits.
+        """
         if self.talk is None:
             return
+        waiting = self.talk.waiting
+        answers = [number for number, each in enumerate(waiting) if "join" in each]
+        start = answers[-1] + 1 if answers else 0
         merged: list[Message] = []
-        for message in self.talk.waiting:
-            kind = message["kind"]
-            if kind not in {"create", "update", "delete"}:
-                merged.append(message)
-                continue
-            before = next(
-                (each for each in reversed(merged) if each["key"] == message["key"]), None
-            )
-            if before is None or before["kind"] not in {"create", "update"}:
-                merged.append(message)
-                continue
-            merged.remove(before)
-            if before["kind"] == "update":
-                merged.append(message)
-            elif kind == "update":
-                merged.append({**message, "kind": "create"})
-        self.talk.waiting = merged
+        for message in waiting[start:]:
+            if message["kind"] in CHANGES:
+                of_it = [each for each in merged if each["key"] == message["key"]]
+                before = of_it[-1] if of_it else message
+                if before["kind"] in {"create", "update"} and before is not message:
+                    merged.remove(before)
+                    if before["kind"] == "create":
+                        if message["kind"] == "delete":
+                            continue
+                        message = {**message, "kind": "create"}  # noqa: PLW2901
+            merged.append(message)
+        self.talk.waiting = waiting[:start] + merged
 
     async def drop(self, code: int | None = None) -> None:
         """Lose the connection, with all that waits."""

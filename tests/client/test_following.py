@@ -30,13 +30,13 @@ async def test_a_group_is_a_list_of_items_now_and_as_it_changes() -> None:
         server.will_say("sync", 5, [B1])
         assert await follower.receive() == [B1]
         assert (await server.joined())["groupId"] == "room-1"
-        for kind, seq, data, state in [
-            ("create", 6, A1, [B1, A1]),
-            ("update", 7, A2, [B1, A2]),
-            ("delete", 8, B1, [A2]),
-            ("create", 9, B1, [A2, B1]),
+        for kind, seq, data, name, state in [
+            ("create", 6, A1, "a", [B1, A1]),
+            ("update", 7, A2, "a", [B1, A2]),
+            ("delete", 8, B1, "b", [A2]),
+            ("create", 9, B1, "b", [A2, B1]),
         ]:
-            await server.say(kind, seq, data, data["id"])
+            await server.say(kind, seq, data, name)
             assert await follower.receive() == state
 
 

@@ -17,6 +17,7 @@ from tests.client.fake import URL, fake_server
 from tests.client.model import Model
 
 KEYS = ["a", "b", "c"]
+Action = tuple[Any, ...]
 
 CHANGES = st.one_of(
     st.tuples(st.just("set"), st.sampled_from(KEYS)),
@@ -40,9 +41,19 @@ FOLLOWING = st.one_of(
     st.tuples(st.just("follow"), st.sampled_from(["group", "item", "events"])),
     st.tuples(st.just("leave"), st.integers(0, 3)),
 )
-WAITING = st.tuples(st.just("wait"))
-ACTIONS = st.one_of(CHANGES, CHANGES, SENDING, SENDING, LOSSES, FOLLOWING, WAITING)
-Action = tuple[Any, ...]
+LIFE = st.one_of(CHANGES, CHANGES, SENDING, SENDING, FOLLOWING)
+
+
+@st.composite
+def scripts(draw: st.DrawFn) -> list[Action]:
+    """Some lives of a connection, what happens in each, and until there is the next."""
+    script: list[Action] = []
+    for _ in range(draw(st.integers(1, 5))):
+        script += draw(st.lists(LIFE, min_size=1, max_size=8))
+        script.append(draw(LOSSES))
+        script += draw(st.lists(CHANGES, max_size=3))
+        script.append(("wait",))
+    return script
 
 
 @define(eq=False)
@@ -215,8 +226,8 @@ async def run_script(actions: list[Action]) -> None:
 )
 # gone and back while there was no connection
 @example([("set", "a"), ("flush", 9), ("drop", None), ("delete", "a"), ("set", "a"), ("wait",)])
-@given(st.lists(ACTIONS, min_size=12, max_size=60))
-@settings(max_examples=150)
+@given(scripts())
+@settings(max_examples=100)
 def test_when_it_is_quiet_followers_have_what_the_server_has(actions: list[Action]) -> None:
     """And never had what was not committed, nor anything older after something newer."""
     trio.run(run_script, actions, clock=trio.testing.MockClock(autojump_threshold=0))

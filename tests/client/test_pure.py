@@ -87,8 +87,7 @@ def test_an_empty_token_and_an_unknown_place_are_told() -> None:
 
 def test_nothing_that_is_shown_of_an_address_has_the_token_in_it() -> None:
     address = parse_address("ws://a/live?key=hush", {"authorization": "Bearer hush"})
-    for where in ("query", "protocol"):
-        whole = with_token(address, "hush", where)  # type: ignore[arg-type]
+    for whole in (with_token(address, "hush", "query"), with_token(address, "hush", "protocol")):
         assert "hush" not in repr(whole)
         assert whole.shown == "ws://a/live"
 

@@ -408,9 +408,9 @@ async def test_who_is_cut_off_amid_what_it_missed_resumes_from_there() -> None:
         await stream.set("a")
         await stream.set("b")
         follow.connect()
-        listener = Listener(room=2)
+        listener = Listener(room=3)
         stream.rejoin(listener, follow)
-        assert listener.told == [("resume", None), ("create", "a")]
+        assert listener.told == [("resume", None), ("delete", "b"), ("create", "a")]
         stream.lose(listener)
         await stream.delete("b")
         follow.connect()

@@ -118,6 +118,31 @@ class FollowDuties(StoreDuties):
                 nursery.start_soon(follow, group, key)
 
     @in_store
+    async def test_who_is_cut_off_amid_what_it_missed_goes_on_from_there(
+        self, probe: Probe
+    ) -> None:
+        chance = random.Random(4)  # noqa: S311 - a test's
+        for _ in range(20):
+            first = probe.store.snapshot("chat", "room", None, probe.now)
+            items, seq = _values(first), first.seq
+            for _ in range(4):
+                for _ in range(3):
+                    await probe.commit(writes=[_write(chance) for _ in range(3)])
+                missed = probe.store.snapshot("chat", "room", None, probe.now, seq).missed
+                assert missed is not None
+                for each in missed[: chance.randrange(4)]:
+                    seq = each.seq
+                    items.pop(each.key, None)
+                    if each.item is not None:
+                        items[each.key] = each.item.value
+            last = probe.store.snapshot("chat", "room", None, probe.now, seq)
+            for each in last.missed or ():
+                items.pop(each.key, None)
+                if each.item is not None:
+                    items[each.key] = each.item.value
+            assert items == _values(probe.store.snapshot("chat", "room", None, probe.now))
+
+    @in_store
     async def test_a_bound_holds_whoever_makes_items_at_once(self, probe: Probe) -> None:
         async def write(task: int) -> None:
             for n in range(10):
@@ -182,7 +207,10 @@ def _resume(probe: Probe, items: dict[str, bytes], group: str, key: str | None, 
     assert snapshot.missed is not None
     for each in snapshot.missed:
         assert since < each.seq <= snapshot.seq
-        assert (each.kind == "create") == (each.key not in items)
-        assert (each.kind == "delete") == (each.item is None)
-        _apply(items, each.key, each.item.value if each.item else None)
+        if each.item is None:
+            assert each.kind == "delete"
+            del items[each.key]
+        else:
+            assert each.kind == ("update" if each.key in items else "create")
+            items[each.key] = each.item.value
     return snapshot.seq

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
     from motia_trio.messages import Failure, Message, Outcome, Route
-    from motia_trio.store import Write
+    from motia_trio.store import Kind, Write
 
 __all__ = ["Claim", "Kept", "Letter", "Model"]
 
@@ -315,22 +315,25 @@ class Model:
 
     def missed(self, since: int, space: str, group: str, key: str | None) -> list[Missed]:
         """What became of a group, or of a key of it, after a change."""
-        items, last = self.items(space, group), dict[str, Change]()
-        first: dict[str, Change] = {}
+        items = self.items(space, group)
+        changes: dict[str, list[Change]] = {}
         for change in self.log:
             where = change.place
             if change.seq > since and where[:2] == (space, group) and key in {None, where.key}:
-                first.setdefault(where.key, change)
-                last[where.key] = change
+                changes.setdefault(where.key, []).append(change)
         found: list[Missed] = []
-        for name, change in sorted(last.items(), key=lambda each: each[1].seq):
-            was, kept = first[name].old is not None, items.get(name)
+        for name, mine in changes.items():
+            was, last, kept = mine[0].old is not None, mine[-1].seq, items.get(name)
+            gone = [change.seq for change in mine if change.new is None]
+            if kept is None and not gone:
+                gone = [last]  # it has expired, and was not swept
+            if was and gone:
+                found.append(Missed(gone[0], name, "delete", None))
             if kept is not None:
                 item = Item(kept.value, 0, kept.expires_at)
-                found.append(Missed(change.seq, name, "update" if was else "create", item))
-            else:
-                found.append(Missed(change.seq, name, "delete", None))
-        return found
+                kind: Kind = "update" if was and not gone else "create"
+                found.append(Missed(last, name, kind, item))
+        return sorted(found, key=lambda each: each.seq)
 
     def items(self, space: str, group: str) -> dict[str, Kept]:
         """The items of a group, by key."""
