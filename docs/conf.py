@@ -27,4 +27,7 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(?!motia_trio\b).*"),
     # what the helpers http(), queue()… make: to be put into step(), and no more
     (r"py:class", r"motia_trio\.steps\.raw\..*"),
+    # parts of a service that its edges use
+    (r"py:class", r"motia_trio\.stream_server\..*"),
+    (r"py:class", r"motia_trio\.client\.(line\.Line|follower\.T)"),
 ]

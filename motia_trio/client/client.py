@@ -135,10 +135,11 @@ async def open_stream_client(
 
     A checkpoint at both ends. Leaving closes the connection in order, within two seconds.
 
+    A server that refuses is not asked again: any 4xx but 408, 425 and 429, what is no web socket,
+    and a certificate that is not to be trusted. After the first connection, followers raise that.
+
     Raises:
-        ConnectionRefused: the server does not let this client in (any 4xx but 408, 425 and 429), is
-            no stream server, or its certificate is not to be trusted. It is not asked again. Once
-            the scope has been entered, followers raise it.
+        ConnectionRefused: the server does not let this client in.
         ValueError: the URL, a header, the token or a limit cannot be used.
     """
     address = parse_address(url, headers)

@@ -70,17 +70,27 @@ class Outgoing:
     def __init__(self) -> None:
         self._frames: dict[str, str] = {}
         self._some = trio.Event()
+        self._none = trio.Event()
+        self._none.set()
 
     def join(self, subscription: str, frame: str) -> None:
         """Have a join sent."""
-        self._frames[subscription] = frame
-        self._some.set()
+        self._put(subscription, frame)
 
     def leave(self, subscription: str, frame: str) -> None:
         """Have a leave sent, or its join not sent if it still waits."""
         if self._frames.pop(subscription, None) is None:
-            self._frames[subscription] = frame
-            self._some.set()
+            self._put(subscription, frame)
+
+    def _put(self, subscription: str, frame: str) -> None:
+        self._frames[subscription] = frame
+        self._some.set()
+        if self._none.is_set():
+            self._none = trio.Event()
+
+    async def sent(self) -> None:
+        """Wait until nothing is left to be sent."""
+        await self._none.wait()
 
     async def send(self, socket: WebSocketConnection) -> None:
         """Send what there is, until cancelled or the connection has ended."""
@@ -91,6 +101,7 @@ class Outgoing:
                 while self._frames:
                     first = next(iter(self._frames))
                     await socket.send_message(self._frames.pop(first))
+                self._none.set()
         except ConnectionClosed:
             return  # whoever reads is told why
 
@@ -174,7 +185,7 @@ async def _talk(
         tasks.start_soon(outgoing.send, socket)
         tasks.start_soon(_ping, socket, limits.ping_interval)
         tasks.start_soon(_watch, link, limits.silence)
-        tasks.start_soon(_cancel_with, stop, tasks.cancel_scope)
+        tasks.start_soon(_end_with_stop, stop, outgoing, tasks.cancel_scope)
         talk.begin(outgoing)
         await _read(socket, talk)
     if not link.torn:
@@ -207,8 +218,10 @@ async def _watch(link: Link, silence: float) -> None:
     raise Lost(f"nothing was heard for {silence:g} s, not even the answer to a ping")
 
 
-async def _cancel_with(stop: trio.Event, scope: trio.CancelScope) -> None:
+async def _end_with_stop(stop: trio.Event, outgoing: Outgoing, scope: trio.CancelScope) -> None:
     await stop.wait()
+    with trio.move_on_after(CLOSE_WITHIN / 2):
+        await outgoing.sent()  # a frame that is cut in two could not be followed by a goodbye
     scope.cancel()
 
 

@@ -29,11 +29,12 @@ class Follower(trio.abc.ReceiveChannel[T], Generic[T]):
     leaves at the next message that it would have had.
 
     States are conflated: whoever is slow gets the newest one. Events wait, up to a bound. After a
-    reconnect it goes on from where it was; where that cannot be, ``gaps`` counts it, ``on_gap`` is
-    called with a :class:`~motia_trio.client.Gap` in the task that iterates, before it gets the next state or event,
-    and the log has a warning.
+    reconnect it goes on from where it was. Where that cannot be, there is a gap: ``gaps`` counts
+    it, the log has a warning, and ``on_gap`` is called with a :class:`~motia_trio.client.Gap`, in
+    the task that iterates, before it gets the next state or event.
 
     Raises:
+        NotJoined: the server has no such stream, or its limits allow no more.
         Unauthorized: the server does not let this client join.
         ConnectionRefused: a reconnect was refused.
         MessageTooLarge: a message was larger than the client's ``message_limit``.

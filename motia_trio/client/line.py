@@ -111,7 +111,7 @@ class Line:
                     return
                 attempt = 1 if self._was_stable() else attempt + 1
                 wait = self._backoff.wait_before(attempt, random.random())  # noqa: S311  # no secret
-                wait = max(wait, min(lost.wait, self._backoff.longest))
+                wait += min(lost.wait, self._backoff.longest)  # spread, too
                 logger.warning("%s: %s; trying again in %.1f s", self._address.shown, lost, wait)
                 with trio.move_on_after(wait):
                     await self._stop.wait()

@@ -14,7 +14,7 @@ from wsproto.events import CloseConnection, Message, Ping
 if TYPE_CHECKING:
     from hypercorn.protocol.events import Event
 
-__all__ = ["BOUNDS", "mend"]
+__all__ = ["BOUNDS", "WebSocket", "mend"]
 
 #: The extension by which our own server lets an application say what a web socket may do, before
 #: it accepts it: a function of ``limit``, ``interval`` and ``timeout``. A message has at most

@@ -49,8 +49,8 @@ def test_status_as_json_has_the_same_names_either_way(shop: Shop) -> None:
     shop.bury("piano")
     told = json.loads(shop.run("status", "--json")[1])
     assert list(told) == [
-        "state", "pid", "started_at", "uptime", "http", "project", "store", "in_flight", "steps",
-        "unheard",
+        "state", "pid", "started_at", "uptime", "http", "streams", "followers", "project", "store",
+        "in_flight", "steps", "unheard",
     ]  # fmt: skip
     assert list(told["steps"][0]) == [
         "name", "source", "state", "in_flight", "overdue", "waiting", "leased", "delayed", "dead",

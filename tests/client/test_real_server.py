@@ -246,9 +246,9 @@ async def test_cuts_while_much_is_written_leave_nobody_behind(tmp_path: Path) ->
                 expected = {item["id"]: item["n"] for item in await keyed(chat)}
                 while {item["id"]: item["n"] for item in last} != expected:
                     await trio.sleep(0.005)
-            assert client.connections > 3
+            assert client.connections > 2
             assert group.gaps == 0
-            assert events.gaps == client.connections - 1
+            assert 1 <= events.gaps < client.connections  # some were cut before they had joined
             nursery.cancel_scope.cancel()
 
 

@@ -32,6 +32,20 @@ async def test_leaving_closes_the_connection_in_order() -> None:
         assert caught.value.reason.code == 1000
 
 
+async def test_what_was_left_is_told_before_the_connection_is_closed() -> None:
+    async with fake_server() as fake:
+        async with open_stream_client(URL) as client:
+            server = await fake.accept()
+            server.will_say("sync", 1, [])
+            async with client.group("chat", "room-1"):
+                pass
+        assert [(await server.frame())["type"] for _ in range(2)] == ["join", "leave"]
+        with pytest.raises(ConnectionClosed) as caught:
+            await server.socket.get_message()
+        assert caught.value.reason is not None
+        assert caught.value.reason.code == 1000
+
+
 async def test_a_server_that_does_not_answer_the_end_is_not_waited_for_long(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

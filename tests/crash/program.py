@@ -46,6 +46,8 @@ class Run:
     """This process's run: its number, and the files in which it writes things down."""
 
     number: int = 0
+    #: where streams are served: None: nowhere, 0: anywhere
+    port: int | None = None
     lines: int = -1
     events: int = -1
     chance: random.Random = attrs.field(factory=random.Random)
@@ -252,7 +254,7 @@ class Recorder:
             RUN.note(event)
 
 
-async def _serve(folder: Path, leash: int) -> None:
+async def _serve(folder: Path, leash: int, make: Callable[[Path], App]) -> None:
     async def hold_leash() -> None:
         await trio.lowlevel.wait_readable(leash)
         os._exit(3)  # who started us is gone
@@ -260,15 +262,18 @@ async def _serve(folder: Path, leash: int) -> None:
     with trio.open_signal_receiver(signal.SIGTERM) as signals:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(hold_leash)
-            app = make_app(folder)
-            async with open_runtime(app, http="127.0.0.1:0", observers=[Recorder()]) as rt:
+            app = make(folder)
+            streams = None if RUN.port is None else f"127.0.0.1:{RUN.port}"
+            async with open_runtime(
+                app, http="127.0.0.1:0", streams=streams, observers=[Recorder()]
+            ) as rt:
 
                 def count() -> int:
                     found = [actor.deliveries for actor in rt.tree().actors]
                     return sum(each.waiting + each.leased + each.delayed for each in found)
 
                 RUN.left = count
-                _say(f"ready {rt.http_url}")
+                _say(f"ready {rt.http_url} {rt.streams_url}")
                 await anext(signals)
             nursery.cancel_scope.cancel()
 
@@ -277,26 +282,30 @@ def _say(line: str) -> None:
     os.write(1, f"{line}\n".encode())
 
 
-def main(folder: Path, leash: int) -> None:
-    """Start a run for each line of stdin, and tell how it ended."""
+def main(folder: Path, leash: int, make: Callable[[Path], App] = make_app) -> None:
+    """Start a run for each line of stdin, and tell how it ended.
+
+    A line has the number of the run and, to serve streams, their port.
+    """
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     RUN.lines = os.open(folder / "lines", flags)
     RUN.events = os.open(folder / "events", flags)
     for line in sys.stdin:
-        RUN.number = int(line)
+        number, *port = line.split()
+        RUN.number, RUN.port = int(number), int(port[0]) if port else None
         pid = os.fork()
         if pid == 0:
-            _run(folder, leash)
+            _run(folder, leash, make)
         _, status = os.waitpid(pid, 0)
         _say(f"ended {os.waitstatus_to_exitcode(status)}")
 
 
-def _run(folder: Path, leash: int) -> NoReturn:
+def _run(folder: Path, leash: int, make: Callable[[Path], App]) -> NoReturn:
     """Serve, in a process of its own, and end it."""
     code = 1
     try:
         _say(f"pid {os.getpid()}")
-        trio.run(_serve, folder, leash)
+        trio.run(_serve, folder, leash, make)
         code = 0
     except BaseException:
         RUN.note(traceback.format_exc())

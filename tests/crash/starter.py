@@ -25,12 +25,15 @@ class Starter:
     """The process of ``program.py`` that starts the service."""
 
     process: trio.Process
+    #: where the last run served streams, if it did
+    streams: tuple[str, int] | None = None
     _heard: bytes = b""
 
-    async def start(self, run: int) -> int:
-        """Begin a run; give the process's pid."""
+    async def start(self, run: int, port: int | None = None) -> int:
+        """Begin a run, which serves streams at a port if one is given; give the process's pid."""
         assert self.process.stdin is not None
-        await self.process.stdin.send_all(f"{run}\n".encode())
+        line = f"{run}\n" if port is None else f"{run} {port}\n"
+        await self.process.stdin.send_all(line.encode())
         return int(await self._hear("pid"))
 
     async def ready(self) -> tuple[str, int] | None:
@@ -39,8 +42,9 @@ class Starter:
         if line.startswith("ended"):
             return None
         assert line.startswith("ready http://"), line
-        host, _, port = line.removeprefix("ready http://").partition(":")
-        return host, int(port)
+        _, http, streams = line.split()
+        self.streams = None if streams == "None" else _address(streams)
+        return _address(http)
 
     async def ended(self) -> int:
         """Wait until the service's process is gone; give how it ended."""
@@ -63,14 +67,19 @@ class Starter:
         return line.decode()
 
 
+def _address(url: str) -> tuple[str, int]:
+    host, _, port = url.partition("://")[2].partition(":")
+    return host, int(port)
+
+
 @asynccontextmanager
-async def starter(folder: Path) -> AsyncIterator[Starter]:
+async def starter(folder: Path, program: Path = PROGRAM) -> AsyncIterator[Starter]:
     """Have a starter for the length of a scope. When this process ends, all of it ends."""
     root = PROGRAM.parents[2]
     leash, ours = os.pipe()
     try:
         process = await trio.lowlevel.open_process(
-            [sys.executable, str(PROGRAM), str(folder), str(leash)],
+            [sys.executable, str(program), str(folder), str(leash)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=[leash],

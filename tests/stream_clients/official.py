@@ -101,22 +101,24 @@ async def official_client(packages: Path) -> AsyncIterator[Official]:
     """Start node with the client, which is to be told where to connect; kill it in the end."""
     package = packages / "node_modules/@motiadev/stream-client-node"
     module = package / json.loads((package / "package.json").read_text())["module"]
-    async with trio.open_nursery() as nursery:
-        process = await trio.lowlevel.open_process(
-            ["node", str(DRIVER), str(module)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        client = Official(process)
-        nursery.start_soon(client.listen)
-        try:
-            yield client
-            assert client.failures == []
-        finally:
-            process.kill()
-            with trio.CancelScope(shield=True):
-                await process.wait()
-            nursery.cancel_scope.cancel()
+    process = await trio.lowlevel.open_process(
+        ["node", str(DRIVER), str(module)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    client = Official(process)
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(client.listen)
+            try:
+                yield client
+                assert client.failures == []
+            finally:
+                process.kill()  # what it says ends, and so does who listens to it
+    finally:
+        # a wait that is cancelled here would hide what the test has failed with
+        with trio.CancelScope(shield=True):
+            await process.wait()
             for pipe in (process.stdin, process.stdout):
                 assert pipe is not None
-                await trio.aclose_forcefully(pipe)
+                await pipe.aclose()

@@ -6,7 +6,6 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import trio_websocket
 
 from motia_trio import App, open_runtime
 from motia_trio.service import Service
-from tests.stream_clients.official import Official, official_client
+from tests.stream_clients.official import PATIENCE, Official, official_client
 
 
 def item(key: str, **data: Any) -> dict[str, Any]:
@@ -164,18 +163,31 @@ async def test_a_change_comes_once_however_many_of_a_connections_subscriptions_i
         assert client.events["item"] == client.events["item again"] == [("e", 1)]
 
 
+@asynccontextmanager
+async def joined(
+    rt: Service, *places: dict[str, str]
+) -> AsyncIterator[trio_websocket.WebSocketConnection]:
+    """A bare socket that has joined these places of the stream chat, and read what was there."""
+    assert rt.streams_url is not None
+    async with trio_websocket.open_websocket_url(rt.streams_url) as socket:
+        for number, place in enumerate(places):
+            data = {"streamName": "chat", "subscriptionId": str(number), **place}
+            await socket.send_message(json.dumps({"type": "join", "data": data}))
+            message = json.loads(await socket.get_message())
+            assert (message["event"]["type"], message.get("id")) == ("sync", place.get("id"))
+        yield socket
+
+
+async def receive(socket: trio_websocket.WebSocketConnection, received: list[Any]) -> None:
+    while True:
+        received.append(json.loads(await socket.get_message()))
+
+
 async def test_a_change_is_one_message_on_the_socket_too() -> None:
     app = App(streams=[{"name": "chat"}])
+    places = [{"groupId": "room"}, {"groupId": "room", "id": "a"}]
     async with open_runtime(app, observers=(), streams="127.0.0.1:0") as rt:
-        assert rt.streams_url is not None
-        async with trio_websocket.open_websocket_url(rt.streams_url) as socket:
-            places = [{"groupId": "room"}, {"groupId": "room", "id": "a"}]
-            for number, place in enumerate([*places, *places]):
-                data = {"streamName": "chat", "subscriptionId": str(number), **place}
-                await socket.send_message(json.dumps({"type": "join", "data": data}))
-                synced = json.loads(await socket.get_message())
-                assert synced["event"]["type"] == "sync"
-                assert synced.get("id") == place.get("id")
+        async with joined(rt, *places, *places) as socket:
             await rt.streams.chat.set("room", "a", {"n": 1})
             await rt.streams.chat.set("room", "b", {"n": 2})
             await rt.streams.chat.send({"groupId": "room", "id": "a"}, {"type": "e", "data": 3})
@@ -202,29 +214,18 @@ async def test_of_10_000_changes_none_is_missed_none_comes_twice_and_the_order_i
 ) -> None:
     """Eight write at once, each to items of its own, whose histories are therefore known."""
     written: dict[str, list[Any]] = {}
+    received: list[Any] = []
 
-    async with chat_with(packages, **where) as (rt, client), official_client(packages) as late:
+    async with (
+        chat_with(packages, **where) as (rt, client),
+        official_client(packages) as late,
+        joined(rt, {"groupId": "room"}) as socket,
+        trio.open_nursery() as listening,
+    ):
+        chat = rt.streams.chat
         assert rt.streams_url is not None
         await late.open(rt.streams_url)
-        chat = rt.streams.chat
-
-        async def write(writer: int, numbers: range) -> None:
-            """One in ten deletes, the others set or update."""
-            for n in numbers:
-                key = f"{writer}-{n % 3}"
-                history = written.setdefault(key, [None])
-                if history[-1] is None:
-                    await chat.set("room", key, {"n": n})
-                elif n % 10 == 0:
-                    await chat.delete("room", key)
-                    history.append(None)
-                    continue
-                elif n % 2:
-                    await chat.update("room", key, {"type": "set", "path": "n", "value": n})
-                else:
-                    await chat.set("room", key, {"n": n})
-                history.append(item(key, n=n))
-
+        listening.start_soon(receive, socket, received)
         await client.follow("chat", "room")
         await client.follow("chat", "room", "0-0")
         await client.changed("room", 1)
@@ -232,30 +233,69 @@ async def test_of_10_000_changes_none_is_missed_none_comes_twice_and_the_order_i
         for batch in range(0, 1_250, 125):  # a client that lags is sent less; here none does
             async with trio.open_nursery() as nursery:
                 for writer in range(8):
-                    nursery.start_soon(write, writer, range(batch, batch + 125))
+                    nursery.start_soon(write, chat, writer, range(batch, batch + 125), written)
                 if batch == 500:  # in the midst of it
                     await late.follow("chat", "room")
             await client.changed("room", 1 + 8 * (batch + 125))
         states = [{each["id"]: each for each in state} for state in client.states["room"]]
         assert len(states) == 10_001
-        seen: dict[str, list[Any]] = {key: [None] for key in written}
-        for before, after in pairwise(states):
-            (key,) = {
-                key for key in {*before, *after} if before.get(key) != after.get(key)
-            }  # one change at a time
-            seen[key].append(after.get(key))
-        assert seen == written
+        assert histories(states) == written
         assert client.states["room/0-0"] == written["0-0"]
-        # who came later has what was there, and then the same, without a gap and without a repeat
-        await late.until("room", client.states["room"][-1])
-        after = [sorted(state, key=itemgetter("id")) for state in late.states["room"]]
-        whole = [sorted(state, key=itemgetter("id")) for state in client.states["room"]]
-        assert 1 < len(after) < len(whole)
-        assert after == whole[-len(after) :]
         kept = {key: await chat.get("room", key) for key in written}
-        assert {key: {"n": each["n"]} for key, each in states[-1].items()} == {
-            key: each for key, each in kept.items() if each is not None
+        assert {**dict.fromkeys(written), **states[-1]} == {
+            key: value and item(key, **value) for key, value in kept.items()
         }
+        # who came later has what was there, and then the same
+        await late.until("room", client.states["room"][-1])
+        later = [{each["id"]: each for each in state} for state in late.states["room"]]
+        assert 1 < len(later) < len(states)
+        assert later == states[-len(later) :]
+        # the client does not show a change that comes twice; on the socket it would be seen
+        with trio.fail_after(PATIENCE):
+            while len(received) < 10_000:
+                await trio.sleep(0.01)
+        await chat.send("room", {"type": "end", "data": None})
+        with trio.fail_after(PATIENCE):
+            while received[-1]["event"]["type"] != "event":
+                await trio.sleep(0.01)
+        listening.cancel_scope.cancel()
+    changes = received[:-1]
+    assert len(changes) == 10_000
+    for before, after, message in zip(states[:-1], states[1:], changes, strict=True):
+        data = message["event"]["data"]
+        assert message["id"] == data["id"]
+        gone = message["event"]["type"] == "delete"
+        assert before.get(data["id"]) != after.get(data["id"]) == (None if gone else data)
+    for stamp in ("timestamp", "seq"):
+        stamps = [message[stamp] for message in changes]
+        assert stamps == sorted(set(stamps))
+
+
+async def write(chat: Any, writer: int, numbers: range, written: dict[str, list[Any]]) -> None:
+    """Change three items, and note their histories: one in ten deletes, the others set or update."""
+    for n in numbers:
+        key = f"{writer}-{n % 3}"
+        history = written.setdefault(key, [None])
+        if history[-1] is None:
+            await chat.set("room", key, {"n": n})
+        elif n % 10 == 0:
+            await chat.delete("room", key)
+            history.append(None)
+            continue
+        elif n % 2:
+            await chat.update("room", key, {"type": "set", "path": "n", "value": n})
+        else:
+            await chat.set("room", key, {"n": n})
+        history.append(item(key, n=n))
+
+
+def histories(states: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    """What each item was, by states between which one item changes at a time."""
+    seen: dict[str, list[Any]] = {}
+    for before, after in pairwise(states):
+        (key,) = {key for key in {*before, *after} if before.get(key) != after.get(key)}
+        seen.setdefault(key, [None]).append(after.get(key))
+    return seen
 
 
 async def test_a_client_rejoins_a_server_that_comes_back_and_goes_on(

@@ -568,3 +568,129 @@ async def test_who_writes_waits_while_a_large_crowd_has_much_to_be_told_of() -> 
         assert not limit.cancelled_caught
         assert most <= BEHIND + 2
         assert stream.hub.statistics().waiting == 0
+
+
+# everything together
+
+GROUPS = ("room", "hall")
+KEYS = ("a", "b", None)
+STEPS = st.one_of(
+    st.tuples(
+        st.just("write"),
+        st.lists(
+            st.tuples(
+                st.sampled_from(["set", "set", "set", "delete", "clear"]),
+                st.sampled_from(GROUPS),
+                st.sampled_from("ab"),
+            ),
+            min_size=1,
+            max_size=3,
+        ),
+    ),
+    st.tuples(
+        st.just("join"),
+        st.sampled_from(range(3)),
+        st.sampled_from(GROUPS),
+        st.sampled_from(KEYS),
+        st.booleans(),
+    ),
+    st.tuples(st.just("leave"), st.sampled_from(range(3)), st.integers(0, 5)),
+    st.tuples(st.just("lose"), st.sampled_from(range(3)), st.sampled_from([None, 0, 1, 2])),
+    st.tuples(st.just("send"), st.sampled_from(GROUPS), st.sampled_from(KEYS)),
+    st.just(("hold",)),
+    st.tuples(st.just("release"), st.sampled_from([1, 2, -1])),
+    st.just(("turn",)),
+)
+
+
+class Play:
+    """Has three clients do what a test says, and sees that they know what there is."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+        self.listeners = [Listener() for _ in range(3)]
+        self.number = 0
+
+    async def write(self, writes: list[tuple[str, str, str]]) -> None:
+        made: list[Write] = []
+        for what, group, key in writes:
+            place = Place("chat", group, key)
+            made.append(
+                self.stream.put(key, group)
+                if what == "set"
+                else Remove(place)
+                if what == "delete"
+                else Clear("chat", group)
+            )
+        await self.stream.write(*made)
+
+    async def join(self, who: int, group: str, key: str | None, resumes: bool) -> None:  # noqa: FBT001
+        self.number += 1
+        follow = Follow(str(self.number), "chat", group, key, resumes)
+        self.stream.rejoin(self.listeners[who], follow)
+
+    async def leave(self, who: int, which: int) -> None:
+        listener = self.listeners[who]
+        follows = list(listener.client.follows.values())
+        if follows:
+            self.stream.leave(listener, follows[which % len(follows)])
+
+    async def lose(self, who: int, room: int | None) -> None:
+        """Lose a connection, and make another; one that is lost soon may be between them."""
+        before = self.listeners[who]
+        self.stream.lose(before)
+        follows = list(before.client.follows.values())
+        for last in (inf,) if room is None else (room, inf):
+            listener = self.listeners[who] = Listener(room=last)
+            for follow in follows:
+                follow.connect()
+                self.stream.rejoin(listener, follow)
+            if last != inf:
+                self.stream.lose(listener)
+
+    async def send(self, group: str, key: str | None) -> None:
+        self.number += 1
+        self.stream.send(self.number, key, group)
+
+    async def hold(self) -> None:
+        if self.stream.held is None:
+            self.stream.hold()
+
+    async def release(self, number: int) -> None:
+        self.stream.release(number)
+
+    async def turn(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def check(self) -> None:
+        self.stream.release()
+        await self.stream.hub.settled()
+        for listener in self.listeners:
+            for follow in listener.client.follows.values():
+                assert follow.live
+                assert follow.state.value == self.stream.now_in(follow.group, follow.key)
+            listener.client.check_answers()
+        present = {
+            group: sum(
+                any(follow.group == group for follow in listener.client.follows.values())
+                for listener in self.listeners
+            )
+            for group in GROUPS
+        }
+        assert {g: self.stream.hub.presence("chat", g) for g in GROUPS} == present
+
+
+@settings(max_examples=200)
+@given(st.lists(STEPS, max_size=40), st.sampled_from([1, 2, AT_ONCE]))
+def test_whoever_joins_leaves_and_comes_back_knows_what_there_is(
+    steps: list[tuple[Any, ...]], at_once: int
+) -> None:
+    async def main() -> None:
+        async with open_stream() as stream:
+            play = Play(stream)
+            for what, *rest in steps:
+                await getattr(play, what)(*rest)
+            await play.check()
+
+    with small_crowds(at_once):
+        trio.run(main)

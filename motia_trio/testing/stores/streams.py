@@ -371,6 +371,14 @@ class StreamDuties(StoreDuties):
         for key, gone in zip("def", "bca", strict=True):
             committed = await _chat(probe, key, keep=3)
             assert _told(committed.changes)[1] == ("delete", gone, False)
+        place = Place("chat", "g", "d")
+        await probe.commit(
+            writes=[Put(place, b"2"), Put(Place("chat", "g", "z"), b"1"), Remove(place),
+                    Put(place, b"3")]
+        )  # fmt: skip
+        for key, gone in zip("ghij", "efzd", strict=True):
+            committed = await _chat(probe, key, keep=4)
+            assert _told(committed.changes)[1] == ("delete", gone, False)
 
     @in_store
     async def test_the_state_has_no_bound(self, probe: Probe) -> None:

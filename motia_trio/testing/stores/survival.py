@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from motia_trio.store import MAX_CRASHES, Agenda, Counts, Window
+from motia_trio.store import MAX_CRASHES, Agenda, Counts, Place, Put, Remove, Window
 from motia_trio.testing.stores.probe import NOW, StoreDuties, failure, names
 from motia_trio.testing.stores.victim import arguments, fill, seen
 
@@ -170,14 +170,16 @@ class SurvivalDuties(StoreDuties):
 
     def test_what_was_made_first_is_known_after_a_restart(self, tmp_path: Path) -> None:
         async def make(probe: Probe) -> None:
-            for key in "cab":
+            for key in "ycab":
                 await probe.put(key, 1, space="chat")
+            again = Place("chat", "g", "y")
+            await probe.commit(writes=[Remove(again), Put(again, b"1")])
 
         async def make_more(probe: Probe) -> None:
             await probe.put("c", 2, space="chat")
             for key in "de":
-                await probe.put(key, 1, space="chat", keep=3)
-            assert [*probe.items(space="chat")] == ["b", "d", "e"]
+                await probe.put(key, 1, space="chat", keep=4)
+            assert [*probe.items(space="chat")] == ["b", "d", "e", "y"]
 
         self.use(tmp_path, make)
         self.use(tmp_path, make_more, now=NOW - 3600)

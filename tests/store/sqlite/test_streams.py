@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import itertools
 import queue
 import sqlite3
+import threading
 import time
 from contextlib import closing
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
@@ -54,9 +56,13 @@ def heard_last(probe: Probe) -> int:
     return probe.heard[-1][-1].seq
 
 
-def writer_of(probe: Probe) -> Writer:
+def store_of(probe: Probe) -> SqliteStore:
     assert isinstance(probe.store, SqliteStore)
-    return probe.store._writer
+    return probe.store
+
+
+def writer_of(probe: Probe) -> Writer:
+    return store_of(probe)._writer
 
 
 class News:
@@ -174,6 +180,41 @@ async def test_a_plan_that_is_given_up_before_it_is_submitted_leaves_the_ages_ri
     assert keys(probe) == ["b", "d"]
 
 
+async def test_who_hears_of_a_failure_counts_nothing_that_will_fail_for_it(
+    probe: Probe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was planned before the news came fails later, and is no item of its group."""
+    await probe.put("a", 1, space="chat", keep=2)
+    writer = writer_of(probe)
+    commit, fail, go = writer._commit, threading.Event(), threading.Event()
+    gates = itertools.chain([fail], itertools.repeat(go))
+
+    def commit_when_told(batch: Any) -> None:
+        assert next(gates).wait(30)
+        commit(batch)
+        writer._connection.execute("PRAGMA query_only = 0")
+
+    async def fail_and_go_on() -> None:
+        with pytest.raises(StoreBroken):
+            await probe.put("other", 1)
+        nursery.start_soon(partial(probe.put, "c", 1, space="chat", keep=2))
+        await trio.testing.wait_all_tasks_blocked()
+        go.set()
+
+    async def make_what_fails() -> None:
+        with pytest.raises(StoreBroken):
+            await probe.put("b", 1, space="chat", keep=2)
+
+    await store_of(probe).alone(lambda connection: connection.execute("PRAGMA query_only = 1"))
+    monkeypatch.setattr(writer, "_commit", commit_when_told)
+    async with trio.open_nursery() as nursery:
+        for call in (fail_and_go_on, make_what_fails):
+            nursery.start_soon(call)
+            await trio.testing.wait_all_tasks_blocked()
+        fail.set()
+    assert keys(probe) == ["a", "c"]
+
+
 async def test_ages_are_found_in_the_file_and_in_what_is_on_its_way(probe: Probe) -> None:
     """The group is asked about for the first time while four writes to it are under way."""
     for key in "abc":
@@ -182,19 +223,19 @@ async def test_ages_are_found_in_the_file_and_in_what_is_on_its_way(probe: Probe
     async with trio.open_nursery() as nursery, held_up(probe, broken=False):
         for call in (
             partial(probe.put, "a", 2, space="chat"),
-            partial(probe.commit, writes=[Remove(place), Put(place, b"2")]),
             partial(probe.put, "d", 1, space="chat"),
+            partial(probe.commit, writes=[Remove(place), Put(place, b"2")]),
             partial(probe.remove, "c", space="chat"),
             partial(probe.put, "e", 1, space="chat", keep=3),
             partial(probe.put, "f", 1, space="chat", keep=3),
         ):
             nursery.start_soon(call)
             await trio.testing.wait_all_tasks_blocked()
-    assert keys(probe) == ["d", "e", "f"]
+    assert keys(probe) == ["b", "e", "f"]
     gone = [
         change.place.key for changes in probe.heard for change in changes if change.kind == "delete"
     ]
-    assert gone == ["b", "c", "a", "b"]
+    assert gone == ["b", "c", "a", "d"]
 
 
 def test_an_older_file_has_its_order_of_items_and_begins_a_log(tmp_path: Path) -> None:
