@@ -12,7 +12,7 @@ import trio
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from motia_trio.streams.wire import Message
+    from motia_trio.streams.wire import Batch, Message
 
 __all__ = ["PING", "AsgiLine", "SocketLine", "closing_frame"]
 
@@ -90,6 +90,12 @@ class SocketLine(trio.abc.Stream):
     def write(self, message: Message) -> bool:
         """Send a message, now, if the socket has room."""
         return self._write(message.frame or _frame_of(message))
+
+    def write_batch(self, batch: Batch) -> bool:
+        """Send messages, now, if the socket has room."""
+        if batch.frames is None:
+            batch.frames = b"".join([_frame_of(message) for message in batch.messages])
+        return self._write(batch.frames)
 
     def ping(self) -> bool:
         """Send a ping, if nothing else waits to be sent: then that will tell as well.
@@ -268,6 +274,10 @@ class AsgiLine:
 
     def write(self, message: Message) -> bool:  # noqa: ARG002 - the line's
         """Take nothing: ASGI cannot send without waiting."""
+        return False
+
+    def write_batch(self, batch: Batch) -> bool:  # noqa: ARG002 - the line's
+        """Take nothing, either."""
         return False
 
     async def flush(self) -> None:

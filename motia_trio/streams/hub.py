@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 import trio
 from attrs import define, field, frozen
 
-from motia_trio.streams.wire import Kind, Message, item_data, items_data, make_message
+from motia_trio.streams.wire import Batch, Kind, Message, item_data, items_data, make_message
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +29,8 @@ __all__ = ["Hub", "HubStatistics", "Member", "Subscription"]
 AT_ONCE = 64
 # changes that wait for their turn before those who write are made to wait
 BEHIND = 32
+# bytes of changes that are sent to each member at once, at least one of any size
+BATCH_BYTES = 32 * 1024
 # the time for which snapshots are asked: with it an item is there until a change says that it is
 # gone. By the clock it would be missing to who joins just when it has expired, and is renewed by a
 # write that was asked for before
@@ -40,6 +42,10 @@ class Member(Protocol):
 
     def push(self, message: Message) -> None:
         """Have a message sent. Returns at once, and never raises."""
+        ...
+
+    def push_batch(self, batch: Batch) -> None:
+        """Have messages sent, one after the other. Returns at once, and never raises."""
         ...
 
     def answer(self, messages: Sequence[Message]) -> None:
@@ -216,35 +222,59 @@ class Hub:
             self._wake = trio.Event()
             pushes = 0
             while self._inbox:
-                entry = self._inbox.popleft()
+                entries = self._take()
                 self._busy = True
-                pushes = await self._tell_crowd(entry, pushes)
+                pushes = await self._tell_crowd(entries, pushes)
                 self._busy = False
-                if not isinstance(entry, _Sent):
-                    self.told = entry.seq
+                for entry in entries:
+                    if not isinstance(entry, _Sent):
+                        self.told = entry.seq
                 self._answer_those_due()
                 if len(self._inbox) <= BEHIND:
                     self._calm.set()
                     self._calm = trio.Event()
 
-    async def _tell_crowd(self, entry: Change | _Sent, pushes: int) -> int:
-        if isinstance(entry, _Sent):
-            place, key = (entry.stream, entry.group), entry.key
-        else:
-            place, key = (entry.place.space, entry.place.group), entry.place.key
-        room = self._rooms.get(place)
+    def _take(self) -> list[Change | _Sent]:
+        """Take out what is next for one group: who is in it is sent all of that at once."""
+        entries = [self._inbox.popleft()]
+        place = _place_of(entries[0])[:2]
+        size = _size_of(entries[0])
+        while self._inbox and len(entries) < BEHIND and _place_of(self._inbox[0])[:2] == place:
+            size += _size_of(self._inbox[0])
+            if size > BATCH_BYTES:
+                break
+            entries.append(self._inbox.popleft())
+        return entries
+
+    async def _tell_crowd(self, entries: list[Change | _Sent], pushes: int) -> int:
+        stream, group, _ = _place_of(entries[0])
+        room = self._rooms.get((stream, group))
         if room is None:
             return pushes
-        message = self._of_event(entry) if isinstance(entry, _Sent) else self._of_change(entry)
-        alone = room.items.get(key) if key is not None else None
-        for member in self._whom(room, key):
+        messages = [
+            self._of_event(entry) if isinstance(entry, _Sent) else self._of_change(entry)
+            for entry in entries
+        ]
+        batch = Batch(messages)
+        weight = 1 + len(messages) // 8  # one system call, or as many places in an outbox
+        for member in list(room.members):
             if pushes >= AT_ONCE:
                 pushes = 0
                 await trio.lowlevel.checkpoint()
-            if member in room.members or (alone is not None and member in alone):  # still
-                member.push(message)
-                self.pushed += 1
-            pushes += 1
+            if member in room.members:  # still
+                member.push_batch(batch)
+                self.pushed += len(messages)
+            pushes += weight
+        for message in messages if room.items else ():
+            alone = room.items.get(message.place[2] or "", {})
+            for member in list(alone):
+                if pushes >= AT_ONCE:
+                    pushes = 0
+                    await trio.lowlevel.checkpoint()
+                if member in alone and member not in room.members:
+                    member.push(message)
+                    self.pushed += 1
+                pushes += 1
         return pushes
 
     def _push_all(self, room: _Room, message: Message, key: str | None) -> None:
@@ -401,3 +431,13 @@ def _count_down(counted: dict[Member, int], member: Member) -> None:
         del counted[member]
     else:
         counted[member] -= 1
+
+
+def _place_of(entry: Change | _Sent) -> tuple[str, str, str | None]:
+    """What it is about."""
+    return (entry.stream, entry.group, entry.key) if isinstance(entry, _Sent) else entry.place
+
+
+def _size_of(entry: Change | _Sent) -> int:
+    """How many bytes it has to tell, about."""
+    return len(entry.event) if isinstance(entry, _Sent) else len(entry.new or entry.old or b"")

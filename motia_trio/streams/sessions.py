@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from motia_trio.streams.gates import Gates
     from motia_trio.streams.hub import Hub
     from motia_trio.streams.quotas import Quota
-    from motia_trio.streams.wire import Frame, Message
+    from motia_trio.streams.wire import Batch, Frame, Message
 
 __all__ = ["Bounds", "Closing", "Line", "Session"]
 
@@ -38,6 +38,10 @@ class Line(Protocol):
 
         False: nothing of it was taken. Never raises.
         """
+        ...
+
+    def write_batch(self, batch: Batch) -> bool:
+        """Send messages, now, as :meth:`write` does: all or none of them are taken."""
         ...
 
     @property
@@ -285,6 +289,17 @@ class Session:
         else:
             self._hub.lagged += 1
             self.close(4008, "lagged")
+
+    def push_batch(self, batch: Batch) -> None:
+        """Have messages sent, all at once if that can be."""
+        if self._closing is not None or self._gone:
+            return
+        if not self._pumping and self._line.write_batch(batch):
+            if self._line.is_blocked:
+                self._start_pump()
+            return
+        for message in batch.messages:
+            self.push(message)
 
     def answer(self, messages: Sequence[Message]) -> None:
         """Have a join answered."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = [
-    "BadFrame", "Frame", "Kind", "Message", "error_message", "item_data", "items_data",
+    "BadFrame", "Batch", "Frame", "Kind", "Message", "error_message", "item_data", "items_data",
     "make_message", "parse_frame",
 ]  # fmt: skip
 
@@ -116,6 +116,14 @@ class Message:
         at = self.kind_at  # all three words have six letters
         text = self.text[:at] + b"create" + self.text[at + 6 :]
         return Message(text, "create", self.seq, self.place, at)
+
+
+@define(eq=False)
+class Batch:
+    """Messages about one group that go out together; ``frames`` is the edge's, as of a message."""
+
+    messages: list[Message]
+    frames: bytes | None = None
 
 
 _CHANGES = frozenset({"create", "update", "delete"})

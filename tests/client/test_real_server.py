@@ -171,7 +171,7 @@ class Proxy:
         self._port = int(url.rpartition(":")[2])
         self._scopes: set[trio.CancelScope] = set()
         self.url = ""
-        self.cuts = 0
+        self.is_shut = False
 
     async def run(self, task_status: trio.TaskStatus[None]) -> None:
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
@@ -181,10 +181,11 @@ class Proxy:
 
     def cut(self) -> None:
         for scope in self._scopes:
-            self.cuts += 1
             scope.cancel()
 
     async def _carry(self, client: trio.SocketStream) -> None:
+        if self.is_shut:
+            return
         async with await trio.open_tcp_stream("127.0.0.1", self._port) as server, client:
             with trio.CancelScope() as scope:
                 self._scopes.add(scope)
@@ -261,14 +262,16 @@ async def test_a_log_that_is_too_short_is_a_gap(tmp_path: Path) -> None:
     async with serving(tmp_path, stream_log=10) as (rt, url), trio.open_nursery() as nursery:
         proxy = Proxy(url)
         await nursery.start(proxy.run)
-        async with open_stream_client(proxy.url, backoff=Backoff(first=0.4)) as client:
+        async with open_stream_client(proxy.url, backoff=QUICK) as client:
             async with client.group("chat", "room-1") as group:
                 await rt.streams.chat.set("room-1", "a", {"n": 0})
                 while await group.receive() != [{"id": "a", "n": 0}]:
                     pass
+                proxy.is_shut = True
                 proxy.cut()
                 for n in range(100):
                     await rt.streams.chat.set("room-1", "a", {"n": n})
+                proxy.is_shut = False
                 assert await group.receive() == [{"id": "a", "n": 99}]
                 assert group.gaps == 1
         nursery.cancel_scope.cancel()

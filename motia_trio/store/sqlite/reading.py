@@ -229,7 +229,10 @@ class Reader:
                 some = keys[at : at + KEYS_AT_ONCE]
                 marks = ",".join("?" * len(some))
                 rows += self._rows(f"{sql} AND key IN ({marks})", space, group, *some)
-        return {key: Item(*item) for key, *item in rows}
+        return {
+            key: Item(value, version, expires_at, made)
+            for key, value, version, expires_at, made in rows
+        }
 
     def ages(self, space: str, group: str) -> list[tuple[str, int, float | None]]:
         """Each key of a group, when it was made, and when it expires or has expired."""

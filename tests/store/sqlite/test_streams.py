@@ -186,13 +186,14 @@ async def test_who_hears_of_a_failure_counts_nothing_that_will_fail_for_it(
     """What was planned before the news came fails later, and is no item of its group."""
     await probe.put("a", 1, space="chat", keep=2)
     writer = writer_of(probe)
-    commit, fail, go = writer._commit, threading.Event(), threading.Event()
+    commit, fail, failed, go = writer._commit, *(threading.Event() for _ in range(3))
     gates = itertools.chain([fail], itertools.repeat(go))
 
     def commit_when_told(batch: Any) -> None:
         assert next(gates).wait(30)
         commit(batch)
         writer._connection.execute("PRAGMA query_only = 0")
+        failed.set()
 
     async def fail_and_go_on() -> None:
         with pytest.raises(StoreBroken):
@@ -201,17 +202,15 @@ async def test_who_hears_of_a_failure_counts_nothing_that_will_fail_for_it(
         await trio.testing.wait_all_tasks_blocked()
         go.set()
 
-    async def make_what_fails() -> None:
-        with pytest.raises(StoreBroken):
-            await probe.put("b", 1, space="chat", keep=2)
-
     await store_of(probe).alone(lambda connection: connection.execute("PRAGMA query_only = 1"))
     monkeypatch.setattr(writer, "_commit", commit_when_told)
     async with trio.open_nursery() as nursery:
-        for call in (fail_and_go_on, make_what_fails):
-            nursery.start_soon(call)
-            await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(fail_and_go_on)
+        await trio.testing.wait_all_tasks_blocked()
         fail.set()
+        assert failed.wait(30)  # and the Trio thread has not heard of it yet
+        with pytest.raises(StoreBroken):
+            await probe.put("b", 1, space="chat", keep=2)
     assert keys(probe) == ["a", "c"]
 
 
