@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from examples.walkthrough import Walk, blocks, commands
 from tests.stream_clients.chromium import open_chromium
-from tests.support import Command, command
+from tests.support import Command, child, command
 
 README = Path(__file__).with_name("README.md")
 SOON = 1_000  # ms
@@ -234,3 +234,19 @@ def test_nobody_listens_without_a_name(client: httpx.Client, query: str) -> None
         "sec-websocket-key": "MDEyMzQ1Njc4OWFiY2RlZg==",
     }
     assert client.get(f"/{query}", headers=handshake).status_code == 401
+
+
+def test_a_room_is_heard_in_a_terminal_until_ctrl_c(
+    client: httpx.Client, running: Command, project: Path
+) -> None:
+    client.post("/rooms/garden/messages", json={"name": "Ada", "text": "before"})
+    with child(project / "listen.py", "garden", running.streams_url) as listening:
+        assert listening.stdout is not None
+        assert listening.stdout.readline() == "Ada: before\n"
+        client.post("/rooms/lobby/messages", json={"name": "Bob", "text": "elsewhere"})
+        client.post("/rooms/garden/messages", json={"name": "Bob", "text": "now"})
+        assert listening.stdout.readline() == "Bob: now\n"
+        assert client.get("/rooms/garden").json()["here"] == 1
+        listening.send_signal(signal.SIGINT)
+        assert listening.communicate(timeout=20) == ("", "")
+        assert listening.returncode == 0

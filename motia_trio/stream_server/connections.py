@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import trio
 from trio_websocket import ConnectionClosed, wrap_server_stream
+from wsproto.utilities import LocalProtocolError
 
 from motia_trio.events import StreamConnectionFailed
 from motia_trio.failures import leaves, tell_error
@@ -48,7 +49,9 @@ _USUAL = (
 class Connection:
     """Serves one client. Whatever goes wrong with it ends here."""
 
-    __slots__ = ("_crowd", "_nursery", "_peer", "_socket", "_stopping", "line", "session")
+    __slots__ = (
+        "_closing", "_crowd", "_nursery", "_peer", "_socket", "_stopping", "line", "session",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -61,6 +64,7 @@ class Connection:
         self._peer = peer
         self._stopping = False
         self._nursery: trio.Nursery | None = None
+        self._closing: Closing | None = None
         self._socket: WebSocketConnection | None = None
         self.line = SocketLine(stream, sock)
         #: there once the client was let in
@@ -95,6 +99,9 @@ class Connection:
             await self.line.linger()
         except BaseException as error:  # noqa: ASYNC103, BLE001 - what must pass is raised there
             self._judge(error)
+            if self.line.parted or self._closing is not None:
+                await self.line.aclose()
+                await self.line.linger()
         finally:
             self.line.abort()
 
@@ -102,6 +109,9 @@ class Connection:
         found = leaves(error)
         told = [leaf for leaf in found if not isinstance(leaf, (*_USUAL, trio.Cancelled))]
         told = [leaf for leaf in told if not isinstance(leaf, trio.TooSlowError)]
+        if self.line.parted or self._closing is not None:
+            # a ping after our goodbye is none that trio-websocket can answer
+            told = [leaf for leaf in told if not isinstance(leaf, LocalProtocolError)]
         if self.session is None and any(isinstance(leaf, UnicodeError) for leaf in told):
             self.line.say(_MALFORMED)  # wsproto's: a head with other than ASCII in it
             return
@@ -175,8 +185,8 @@ class Connection:
         return Closing(closed.code, _CUT_OFF[closed.code])
 
     def _last_words(self) -> bytes:
-        """What the client is told of it: of what is no frame, trio-websocket tells nobody."""
-        closing = self._cut_off()
+        """What the client is told, if it has not been: of no frame trio-websocket tells nobody."""
+        closing = self._closing or self._cut_off()
         return b"" if closing is None else closing_frame(closing.code)
 
     async def _serve(
@@ -196,7 +206,7 @@ class Connection:
         self.line.last_words = self._last_words
         closing: Closing | None = None
         try:
-            closing = await session.run(receive)
+            closing = self._closing = await session.run(receive)
             if closing is not None:
                 with trio.move_on_after(CLOSE_WITHIN) as limit:
                     await socket.aclose(closing.code, closing.reason)

@@ -83,7 +83,9 @@ class SocketLine(trio.abc.Stream):
         self.last_words: Callable[[], bytes] | None = None
         #: whether the client is cut off while it may still be sending
         self.cut = False
-        self._ended = self._parted = False
+        #: whether a goodbye was said
+        self.parted = False
+        self._ended = False
 
     # a line
 
@@ -113,7 +115,8 @@ class SocketLine(trio.abc.Stream):
         self._write(data)
 
     def _write(self, data: bytes) -> bool:
-        if self._socket is None or self._rest or self._lock.locked():
+        # whoever waits in the midst of something has a rest: without one, nothing is cut in two
+        if self._rest or self._socket is None:
             return False
         try:
             sent = self._socket.send(data)
@@ -146,7 +149,7 @@ class SocketLine(trio.abc.Stream):
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send bytes. Who is cancelled meanwhile has sent all or nothing, once all is flushed."""
         if data[:1] == _CLOSE:
-            self._parted = True
+            self.parted = True
         async with self._lock:
             if self._socket is None:
                 await self._stream.send_all(data)
@@ -219,7 +222,7 @@ class SocketLine(trio.abc.Stream):
         if self._ended or self._closed:
             return
         self._ended = True
-        words = self.last_words() if self.last_words is not None and not self._parted else b""
+        words = self.last_words() if self.last_words is not None and not self.parted else b""
         if words:
             self.cut = True
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError):

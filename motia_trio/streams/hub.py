@@ -141,7 +141,7 @@ class Hub:
         self._stamp = 0
         self._wake = trio.Event()
         self._calm = trio.Event()
-        self._busy = False
+        self._busy = 0  # how much a crowd is being told of
         #: the ``seq`` of the last change that everybody has been told of whom it concerns
         self.told = 0
         #: what is counted for :meth:`statistics`; sessions count themselves
@@ -198,7 +198,7 @@ class Hub:
             self._push_all(room, self._of_event(sent), key)
 
     def _is_behind(self) -> bool:
-        return bool(self._inbox) or self._busy
+        return bool(self._inbox) or self._busy > 0
 
     @property
     def is_crowded(self) -> bool:
@@ -223,9 +223,9 @@ class Hub:
             pushes = 0
             while self._inbox:
                 entries = self._take()
-                self._busy = True
+                self._busy = len(entries)
                 pushes = await self._tell_crowd(entries, pushes)
-                self._busy = False
+                self._busy = 0
                 for entry in entries:
                     if not isinstance(entry, _Sent):
                         self.told = entry.seq
@@ -235,15 +235,22 @@ class Hub:
                     self._calm = trio.Event()
 
     def _take(self) -> list[Change | _Sent]:
-        """Take out what is next for one group: who is in it is sent all of that at once."""
-        entries = [self._inbox.popleft()]
-        place = _place_of(entries[0])[:2]
-        size = _size_of(entries[0])
-        while self._inbox and len(entries) < BEHIND and _place_of(self._inbox[0])[:2] == place:
-            size += _size_of(self._inbox[0])
-            if size > BATCH_BYTES:
+        """Take out what is next for one group: who is in it is sent all of that at once.
+
+        It ends where a join is to be answered.
+        """
+        entries: list[Change | _Sent] = []
+        place = _place_of(self._inbox[0])[:2]
+        answered_at = self._answers[0].seq if self._answers else inf
+        size, told = 0, self.told
+        while self._inbox and len(entries) < BEHIND and told < answered_at:
+            entry = self._inbox[0]
+            size += _size_of(entry)
+            if entries and (size > BATCH_BYTES or _place_of(entry)[:2] != place):
                 break
             entries.append(self._inbox.popleft())
+            if not isinstance(entry, _Sent):
+                told = entry.seq
         return entries
 
     async def _tell_crowd(self, entries: list[Change | _Sent], pushes: int) -> int:
@@ -256,26 +263,40 @@ class Hub:
             for entry in entries
         ]
         batch = Batch(messages)
-        weight = 1 + len(messages) // 8  # one system call, or as many places in an outbox
+        # one system call, or as many places in an outbox; and where much waits, more comes: who
+        # writes has its turn all the sooner, and the next batch is the larger
+        weight = 1 if len(messages) == 1 else 2 + len(messages) // 8
+        # of each message, who follows its item alone
+        alone = {
+            message: [member for member in followers if member not in room.members]
+            for message in messages
+            if (followers := room.items.get(message.place[2] or ""))
+        }
         for member in list(room.members):
             if pushes >= AT_ONCE:
                 pushes = 0
                 await trio.lowlevel.checkpoint()
-            if member in room.members:  # still
+            if member in room.members:
                 member.push_batch(batch)
                 self.pushed += len(messages)
+            else:  # it has left the group meanwhile, but perhaps not an item of it
+                for message in alone:
+                    self._push_to_follower(room, message, member)
             pushes += weight
-        for message in messages if room.items else ():
-            alone = room.items.get(message.place[2] or "", {})
-            for member in list(alone):
+        for message, members in alone.items():
+            for member in members:
                 if pushes >= AT_ONCE:
                     pushes = 0
                     await trio.lowlevel.checkpoint()
-                if member in alone and member not in room.members:
-                    member.push(message)
-                    self.pushed += 1
+                self._push_to_follower(room, message, member)
                 pushes += 1
         return pushes
+
+    def _push_to_follower(self, room: _Room, message: Message, member: Member) -> None:
+        """Push a message about an item to who follows it, if it still does."""
+        if member in room.items.get(message.place[2] or "", ()):
+            member.push(message)
+            self.pushed += 1
 
     def _push_all(self, room: _Room, message: Message, key: str | None) -> None:
         for member in self._whom(room, key):
@@ -349,7 +370,8 @@ class Hub:
     # answers to joins
 
     def _answer_those_due(self) -> None:
-        while self._answers and self._answers[0].seq <= self.told:
+        # not while a crowd is told: who is still to be told of what came before comes first
+        while self._answers and self._answers[0].seq <= self.told and not self._busy:
             due = heapq.heappop(self._answers)
             if not due.subscription.over:
                 self._answer(due.member, due.subscription, due.snapshot)
@@ -360,7 +382,7 @@ class Hub:
             place = subscription.stream, subscription.group, subscription.key
             # who is cut off in the midst of it resumes from what it had before
             seq = (subscription.since or 0) if snapshot.missed else self.told
-            messages = [self._message("resume", since, seq, *place)]
+            messages = [self._message("resume", since, seq, *place, subscription.id)]
             for missed in snapshot.missed:
                 where = subscription.stream, subscription.group, missed.key
                 if missed.item is None:
@@ -386,7 +408,7 @@ class Hub:
     ) -> None:
         place = subscription.stream, subscription.group, subscription.key
         self._begin(member, subscription)
-        member.answer([self._message(kind, data, self.told, *place)])
+        member.answer([self._message(kind, data, self.told, *place, subscription.id)])
 
     def _begin(self, member: Member, subscription: Subscription) -> None:
         if subscription.begun:
@@ -398,9 +420,10 @@ class Hub:
             followers = room.items.setdefault(subscription.key, {})
         followers[member] = followers.get(member, 0) + 1
 
-    def refusal(self, stream: str, group: str, key: str | None) -> Message:
+    def refusal(self, refused: Subscription) -> Message:
         """Tell a client that it may not join."""
-        return self._message("unauthorized", None, self.told, stream, group, key)
+        place = refused.stream, refused.group, refused.key
+        return self._message("unauthorized", None, self.told, *place, refused.id)
 
     # messages
 
@@ -418,11 +441,25 @@ class Hub:
         return self._message("event", sent.event, self.told, sent.stream, sent.group, sent.key)
 
     def _message(
-        self, kind: Kind, data: bytes | None, seq: int, stream: str, group: str, key: str | None
+        self,
+        kind: Kind,
+        data: bytes | None,
+        seq: int,
+        stream: str,
+        group: str,
+        key: str | None,
+        subscription: str | None = None,
     ) -> Message:
         self._stamp = max(int(self._clock.now() * 1000) * 1000, self._stamp + 1)
         return make_message(
-            kind, data, stamp=self._stamp, seq=seq, stream=stream, group=group, key=key
+            kind,
+            data,
+            stamp=self._stamp,
+            seq=seq,
+            stream=stream,
+            group=group,
+            key=key,
+            subscription=subscription,
         )
 
 

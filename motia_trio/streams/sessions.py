@@ -240,7 +240,7 @@ class Session:
             if not allowed:
                 self._quota.give(self._address)
         if not allowed:
-            self.push(self._hub.refusal(frame.stream, frame.group, frame.key))
+            self.push(self._hub.refusal(subscription))
             return
         self._joined[frame.subscription] = subscription, declaration
         self._hub.arrive(self, subscription)

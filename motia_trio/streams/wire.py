@@ -138,11 +138,12 @@ def make_message(
     stream: str,
     group: str,
     key: str | None,
+    subscription: str | None = None,
 ) -> Message:
     """Put a message together. ``data`` is JSON, as :func:`item_data` and its like give it.
 
     ``stamp`` is its time in microseconds: on the wire it is in milliseconds, with decimals if
-    several fall into one.
+    several fall into one. ``subscription`` is the one whose join is answered.
     """
     whole, part = divmod(stamp, 1000)
     time = b"%d.%03d" % (whole, part) if part else b"%d" % whole
@@ -151,6 +152,8 @@ def make_message(
     )  # fmt: skip
     if key is not None:
         head += b'"id":%b,' % codec.encode(key)
+    if subscription is not None:
+        head += b'"subscriptionId":%b,' % codec.encode(subscription)
     head += b'"event":{"type":"'
     if kind == "event":
         text = b'%bevent","event":%b}}' % (head, data or b"null")

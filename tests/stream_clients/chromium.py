@@ -24,7 +24,11 @@ OPTIONS = [
 
 @contextmanager
 def open_chromium() -> Iterator[Browser]:
-    """Start the Chromium of this machine. Skips the test where there is none."""
+    """Start the Chromium of this machine. Skips the test where there is none.
+
+    Open it for one module of tests that are not async, and no longer: playwright keeps an asyncio
+    loop running in the thread, which whatever asks for one in other tests would find.
+    """
     path = next(filter(None, map(shutil.which, NAMES)), None)
     if path is None:
         pytest.skip(f"no Chromium on PATH: looked for {', '.join(NAMES)}")

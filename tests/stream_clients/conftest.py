@@ -19,7 +19,7 @@ def packages() -> Path:
     return installed()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     with open_chromium() as browser:
         yield browser

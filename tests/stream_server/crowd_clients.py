@@ -38,6 +38,7 @@ JOIN = frame(
     1,
     b'{"type":"join","data":{"streamName":"chat","groupId":"room","subscriptionId":"1"}}',
 )
+LOUD = JOIN.replace(b'"room"', b'"loud"').replace(b'"1"', b'"2"')
 # what there is to be sent that no client should send
 RUBBISH = [
     frame(1, b"rubbish"),
@@ -255,7 +256,7 @@ class Deaf(Client):
     def take(self) -> None:
         assert self.sock is not None
         self.crowd.selector.unregister(self.sock)  # from here on it is deaf
-        self.send(JOIN)
+        self.send(JOIN + LOUD)
         self.look(self.life)
 
     def look(self, life: int) -> None:

@@ -27,7 +27,10 @@ from motia_trio.events import (
 )
 
 ITEMS = 50
+MIB = 1024 * 1024
 PADDING = "x" * 120
+# an event for those who follow another group, and never read: no socket holds many
+NOISE = "x" * 50_000
 
 
 @attrs.define
@@ -67,15 +70,17 @@ class Pen:
         room = self.rt.streams.chat
         due = trio.current_time()
         while True:
-            if not self.pace:
+            if not (pace := self.pace):
                 await self._change.wait()
                 due = trio.current_time()
                 continue
             await trio.sleep_until(due)
-            due = max(due + 1 / self.pace, trio.current_time() - 1)
+            due = max(due + 1 / pace, trio.current_time() - 1)
             self.number += 1
             item = {"n": self.number, "sent": time.monotonic(), "text": PADDING}
             await room.set("room", f"i{self.number % ITEMS}", item)
+            if self.number % 2:
+                await room.send("loud", {"type": "noise", "data": NOISE})
 
 
 def _look(rt: Service, record: Record) -> dict[str, Any]:
@@ -98,7 +103,7 @@ async def _serve(store: str) -> None:
     app = App(streams=[{"name": "chat"}], store=store)
     async with trio.open_nursery() as nursery:
         async with open_runtime(
-            app, streams="127.0.0.1:0", observers=[record], stream_buffer=1000
+            app, streams="127.0.0.1:0", observers=[record], stream_buffer_bytes=MIB
         ) as rt:
             pen = Pen(rt)
             nursery.start_soon(pen.run)

@@ -12,6 +12,7 @@ import trio
 from motia_trio import Service
 from motia_trio.events import StreamClientClosed, StreamConnectionFailed
 from tests.stream_server.wire import (
+    BINARY,
     PING,
     PONG,
     Peer,
@@ -132,6 +133,16 @@ async def test_no_compression_is_agreed_to(door: str) -> None:
         assert peer.header("sec-websocket-extensions") is None
         await peer.stream.send_all(text(join()))
         assert (await peer.event())[0] == "sync"
+
+
+@both_doors
+async def test_a_ping_that_crosses_our_goodbye_hurts_nobody(door: str) -> None:
+    notebook = Notebook()
+    async with open_streams(notebook=notebook) as rt, client(rt, door) as peer:
+        await peer.stream.send_all(frame(BINARY, b"x") + frame(PING, b"are you there?") * 3)
+        assert await peer.ending() == (1003, "expected text: JSON")
+        await until(lambda: rt.crowd.connections == 0)
+    assert not notebook.of(StreamConnectionFailed)
 
 
 @pytest.mark.parametrize("door", ["streams"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from math import inf
 from typing import Any
@@ -553,15 +553,20 @@ async def test_many_changes_at_once_are_told_bit_by_bit_to_a_small_crowd_too() -
         assert all(follow.state.value == {} for follow in follows)
 
 
+async def amid(crowd: list[Listener], act: Awaitable[object]) -> None:
+    """Do something, and wait until the first of a crowd was told of it, and the last was not."""
+    first, last = len(crowd[0].told), len(crowd[-1].told)
+    await act
+    while len(crowd[0].told) == first:
+        await trio.lowlevel.checkpoint()
+    assert len(crowd[-1].told) == last
+
+
 async def test_who_joins_while_a_crowd_is_told_has_every_change_once() -> None:
     async with open_stream() as stream:
         crowd = [Listener() for _ in range(3 * AT_ONCE)]
         follows = [stream.join(each) for each in crowd]
-        await stream.set("a")
-        follows.append(stream.join(Listener()))
-        await trio.lowlevel.checkpoint()
-        await trio.lowlevel.checkpoint()
-        assert 0 < sum(len(each.told) == 2 for each in crowd) < len(crowd)
+        await amid(crowd, stream.set("a"))
         listener = Listener()
         follows += [stream.join(listener), stream.join(crowd[0], "a"), stream.join(crowd[-1], "b")]
         await stream.set("b")
@@ -594,9 +599,7 @@ async def test_who_leaves_while_a_crowd_is_told_is_told_nothing_more() -> None:
         crowd = [Listener() for _ in range(3 * AT_ONCE)]
         follows = [stream.join(each) for each in crowd]
         items = [stream.join(each, "a") for each in crowd]
-        await stream.set("a")
-        await trio.lowlevel.checkpoint()
-        await trio.lowlevel.checkpoint()
+        await amid(crowd, stream.set("a"))
         told = [len(each.told) for each in crowd]
         assert {*told} == {2, 3}
         for listener, follow in zip(crowd, follows, strict=True):
@@ -610,28 +613,26 @@ async def test_who_leaves_while_a_crowd_is_told_is_told_nothing_more() -> None:
 
 async def test_events_keep_their_place_among_changes_and_answers_while_a_crowd_is_told() -> None:
     async with open_stream() as stream:
-        crowd = [Listener() for _ in range(3 * AT_ONCE)]
+        crowd = [Listener() for _ in range(8 * AT_ONCE)]
         for each in crowd:
             stream.join(each)
         stream.join(crowd[0], "a", "small")
         stream.join(crowd[-1], "a", "small")
-        for number, change in enumerate([False, True, False]):
-            if change:
-                await stream.set("a")
-            else:
-                stream.send(10 * number)
-            await trio.lowlevel.checkpoint()
-            await trio.lowlevel.checkpoint()
-            assert stream.hub.statistics().waiting
+
+        async def send(number: str) -> None:
+            stream.send(10 * int(number))
+
+        for number, begin in enumerate([send, stream.set, send]):
+            await amid(crowd, begin(str(number)))
             # what comes now, in whatever group, has to be behind for each of them
-            stream.send(10 * number + 1, group="small")
+            stream.send(10 * number + 1, "a", "small")
             stream.join(crowd[0], "b", name=f"{number}")
             stream.join(crowd[-1], "b", name=f"{number}")
             await stream.hub.settled()
         for each in (crowd[0], crowd[-1]):  # which see that no time goes back
             assert each.told[2:] == [
                 *(("event", 0), ("sync", "b"), ("event", 1)),
-                *(("create", "a"), ("sync", "b"), ("event", 11)),
+                *(("create", "1"), ("sync", "b"), ("event", 11)),
                 *(("event", 20), ("sync", "b"), ("event", 21)),
             ]
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
+from motia_trio.store.sqlite import rows as row
 from motia_trio.store.sqlite.writer import Op
+from motia_trio.store.work import Item
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from motia_trio.store.sqlite.hands import Hands
     from motia_trio.store.sqlite.items import Ahead
     from motia_trio.store.sqlite.shelf import Shelf
-    from motia_trio.store.work import Change, Item, Place
+    from motia_trio.store.work import Change, Place
 
 __all__ = ["Plan"]
 
@@ -120,14 +122,30 @@ class Plan(Op[None]):
         self._keys_ahead[name] = (message_id, self)
         self._keys.append(name)
 
-    def change_items(self, items: Mapping[Place, Item | None]) -> None:
-        """It writes items, and removes those that are None."""
+    def write(
+        self, items: Mapping[Place, Item | None], changes: Sequence[Change], log: Log
+    ) -> None:
+        """It writes items, and removes those that are None: by these changes, which it logs."""
+        if not items:
+            return
         self._items = items
         self._ahead.submit(items, self)
-
-    def tell(self, log: Log, changes: Sequence[Change], forget: int | None) -> None:
-        """It changes streams, and forgets what the log has up to a number."""
-        self._told = (log, changes, forget)
+        followed = [change for change in changes if change.seq]
+        last = {change.place: change for change in followed}
+        for change in followed:
+            # what comes before the last of a place is written for the log's sake alone
+            if last[change.place] is not change:
+                passing = None if change.new is None else Item(change.new, 0)
+                self.acts.append(row.item_row(change.place, passing, change))
+                self.size += len(change.new or b"")
+        for place, item in items.items():
+            self.acts.append(row.item_row(place, item, last.get(place)))
+            self.size += len(item.value) if item else 0
+        if followed:
+            forget = log.excess()
+            if forget is not None:
+                self.acts.append(row.forget_changes_row(forget))
+            self._told = (log, followed, forget)
 
     # how it ended
 

@@ -41,7 +41,7 @@ from motia_trio.store.sqlite.reading import Reader
 from motia_trio.store.sqlite.shelf import Shelf
 from motia_trio.store.sqlite.snapshot import take_snapshot
 from motia_trio.store.sqlite.writer import Op, Writer
-from motia_trio.store.work import Committed, Item
+from motia_trio.store.work import Committed
 
 if TYPE_CHECKING:
     import os
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from motia_trio.messages import DeadLetter, Message, Outcome, Route
     from motia_trio.store.protocol import Follow, React, Snapshot
     from motia_trio.store.sqlite.file import Synchronous
-    from motia_trio.store.work import Change, Place, Work
+    from motia_trio.store.work import Item, Place, Work
 
 __all__ = ["SqliteStore"]
 
@@ -188,7 +188,7 @@ class SqliteStore:
                 self._plan_message(plan, message, routes, duplicates, now)
             if work.done is not None:
                 self._plan_done(plan, work.done)
-            self._plan_items(plan, planned.items, planned.changes)
+            plan.write(planned.items, planned.changes, self._log)
             if not plan.acts and (self._keys or self._ahead.places):
                 # what is told is told of what may be on its way: not before that is kept
                 await self._writer.do(Op())
@@ -262,28 +262,6 @@ class SqliteStore:
         plan.acts.append(
             row.done_row(delivery.id, shelf.number, delivery.fifo, failed=bool(delivery.failures))
         )
-
-    def _plan_items(
-        self, plan: Plan, items: Mapping[Place, Item | None], changes: Sequence[Change]
-    ) -> None:
-        if not items:
-            return
-        plan.change_items(items)
-        followed = [change for change in changes if change.seq]
-        last = {change.place: change for change in followed}
-        for change in followed:
-            # what comes before the last of a place is written for the log's sake alone
-            if last[change.place] is not change:
-                passing = None if change.new is None else Item(change.new, 0)
-                plan.acts.append(row.item_row(change.place, passing, change))
-        for place, item in items.items():
-            plan.acts.append(row.item_row(place, item, last.get(place)))
-            plan.size += len(item.value) if item else 0
-        if followed:
-            forget = self._log.excess()
-            if forget is not None:
-                plan.acts.append(row.forget_changes_row(forget))
-            plan.tell(self._log, followed, forget)
 
     async def lease(self, step: str, limit: int, now: float, lane: str = "queue") -> Leased:
         """Lease up to ``limit`` due deliveries of one step and lane."""
@@ -511,7 +489,7 @@ class SqliteStore:
                 for message, routes in self._react(changes, None, now):
                     untaken = [evolve(route, take=False) for route in routes]
                     self._plan_message(plan, message, untaken, {}, now)
-            self._plan_items(plan, dict.fromkeys(gone), changes)
+            plan.write(dict.fromkeys(gone), changes, self._log)
             if self._reader.keys_are_over(now):
                 plan.acts.append(row.forget_keys_row(FORGOTTEN_AT_ONCE, now))
             await self._do(plan)

@@ -19,8 +19,8 @@ pytest.register_assert_rewrite(
     *(
         f"motia_trio.testing.stores.{name}"
         for name in (
-            "cancelling", "commits", "deliveries", "following", "groups", "items", "lanes",
-            "letters", "machine", "model", "probe", "streams", "survival", "tasks",
+            "cancelling", "commits", "comparing", "deliveries", "following", "groups", "items",
+            "lanes", "letters", "machine", "model", "probe", "streams", "survival", "tasks",
         )
     )
 )  # fmt: skip
@@ -95,7 +95,8 @@ class StoreConformance(
         """Give a store, not opened.
 
         What a durable one keeps lies in ``folder``, which is empty at first: another store that is
-        made for the same folder, here or in another process, finds it there.
+        made for the same folder, here or in another process, finds it there. It remembers at least
+        5,000 changes of streams.
         """
         return super().make_store(folder)
 

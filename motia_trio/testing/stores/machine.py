@@ -14,7 +14,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from motia_trio.messages import Ack, Bury, GiveBack, Message, Origin, Retry, Route
-from motia_trio.store import Counts, Place, Put, Seen, Update, Window, Work
+from motia_trio.store import Place, Put, Seen, Update, Window, Work
+from motia_trio.testing.stores.comparing import (
+    compare_deliveries,
+    compare_letters,
+    compare_snapshot,
+)
 from motia_trio.testing.stores.model import Claim, Model
 from motia_trio.testing.stores.probe import NOW, failure
 from motia_trio.testing.stores.running import OpenStore
@@ -28,8 +33,6 @@ from motia_trio.testing.stores.stories import (
     READINGS,
     SOON,
     SPACES,
-    STEPS,
-    TOPICS,
     WHICH,
     WRITES,
     Reading,
@@ -38,9 +41,8 @@ from motia_trio.testing.stores.stories import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from motia_trio.messages import DeadLetter, Delivery, Outcome
+    from motia_trio.messages import Delivery, Outcome
     from motia_trio.store import Change, Committed, Store, Write
-    from motia_trio.testing.stores.model import Letter
 
 __all__ = ["StoreMachine"]
 
@@ -305,23 +307,12 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(group=st.sampled_from(GROUPS), key=st.sampled_from([None, None, *KEYS]), which=WHICH)
     def snapshot(self, group: str, key: str | None, which: int) -> None:
         """Read a group of a stream, or an item, or what was missed of it."""
-        items = self.model.items("s", group)
-        if key is not None:
-            items = {key: items[key]} if key in items else {}
-        snapshot = self._snapshot("s", group, key, since=7 if which % 2 else None)
-        assert [(name, item.value, item.expires_at) for name, item in snapshot.items.items()] == [
-            (name, kept.value, kept.expires_at) for name, kept in items.items()
-        ]
-        assert (snapshot.seq, snapshot.missed) == (self.last_seq, None)
         numbers = [self.first_seq, *(change.seq for change in self.model.log)]
         since = numbers[-1 - which % len(numbers)]
-        snapshot = self._snapshot("s", group, key, since)
-        assert (snapshot.seq, snapshot.items) == (self.last_seq, {})
-        told = [
-            evolve(each, item=each.item and evolve(each.item, version=0))
-            for each in snapshot.missed
-        ]
-        assert told == self.model.missed(since, "s", group, key)
+        for each in (7, None, since):  # of nobody's, none, and one that is known
+            snapshot = self._snapshot("s", group, key, each)
+            compare_snapshot(snapshot, self.model, group, key, since if each == since else None)
+            assert snapshot.seq == self.last_seq
 
     # time
 
@@ -376,40 +367,9 @@ class StoreMachine(RuleBasedStateMachine):
     @invariant()
     def what_it_tells_is_true(self) -> None:
         """Compare everything."""
-        self.open.look(self._compare_deliveries)
-        self.open.look(self._compare_letters)
+        self.open.look(lambda store: compare_deliveries(store, self.model))
+        self.open.look(lambda store: compare_letters(store, self.model))
         self.open.look(self._compare_items)
-
-    def _compare_deliveries(self, store: Store) -> None:
-        counts = store.counts(self.now)
-        assert {step: counts.get(step, Counts()) for step in STEPS} == {
-            step: self.model.counts(step) for step in STEPS
-        }
-        assert store.agenda(self.now) == self.model.agenda()
-
-    def _compare_letters(self, store: Store) -> None:
-        dead = sorted(self.model.letters, key=lambda letter: letter.claim.id)
-        for step, topic, before in itertools.product(
-            (None, *STEPS), (None, *TOPICS), (None, self.now, self.now - 1)
-        ):
-            expected = [
-                letter
-                for letter in dead
-                if step in {None, letter.claim.route.step}
-                and topic in {None, letter.claim.message.topic}
-                and (before is None or letter.died_at < before)
-            ]
-            given = store.dead_letters(step=step, topic=topic, died_before=before)
-            _compare(given, expected)
-            page = store.dead_letters(step=step, topic=topic, died_before=before, limit=2)
-            _compare(page, expected[:2])
-            if len(expected) > 2:
-                last = page[-1].id
-                rest = store.dead_letters(step=step, topic=topic, died_before=before, after=last)
-                _compare(rest, expected[2:])
-        ids = {letter.claim.id for letter in dead[::2]} | {1}
-        _compare(store.dead_letters(ids=ids), dead[::2])
-        assert list(store.dead_letters(ids=())) == []
 
     def _compare_items(self, store: Store) -> None:
         for space in SPACES:
@@ -436,8 +396,3 @@ class StoreMachine(RuleBasedStateMachine):
             self.versions[place] = (version, stamp)
         else:
             assert known[0] == version
-
-
-def _compare(given: Sequence[DeadLetter], expected: Sequence[Letter]) -> None:
-    told = [evolve(letter, failures=tuple(letter.failures)) for letter in given]
-    assert told == [letter.told() for letter in expected]
