@@ -208,7 +208,8 @@ class Line:
             self._outgoing.join(subscription.id, subscription.join_frame())
 
     def _tell(self, message: Heard, whom: list[Subscription]) -> None:
-        # answers come in the order of the joins, so it is the first one's that waits for one
+        # one that does not tell whose it is comes in the order of the joins: it is the first one's
+        # that waits for one
         mine = None
         if message.kind in ANSWERS:
             mine = next((one for one in whom if one.is_answered_by(message)), None)

@@ -133,9 +133,12 @@ class Subscription:
     def concerns(self, message: Heard) -> bool:
         """Whether a message of its group is for it.
 
-        Answers are for those who follow just that; what happens to an item is for its group, too.
+        An answer is for whose join it answers, or for all who follow just that if it does not say;
+        what happens to an item is for its group, too.
         """
         if message.kind in ANSWERS:
+            if message.subscription is not None:
+                return self.id == message.subscription
             return self.key == message.key
         return self.key is None or self.key == message.key
 
@@ -149,8 +152,9 @@ class Subscription:
         if kind == "sync":
             self._sync(message)
         elif kind == "resume":
-            # its seq is that of the end of what is now going to come
-            self.live = self.live or message.since == self.since
+            if not self.live and message.since == self.since:
+                self.live = True
+                self._advance(message)
         elif kind == "unauthorized":
             return
         elif not self.live:
@@ -182,8 +186,8 @@ class Subscription:
     def answer(self, message: Heard) -> None:
         """Have its own join answered: the message has been heard, and tells whether there is a gap.
 
-        Messages do not tell whose join they answer. In one place all see the same, so that a state
-        may be taken from any; but only its own answer tells whether its ``since`` was known.
+        In one place all see the same, so that a state may be taken from an answer that does not
+        tell whose it is; but only its own answer tells whether its ``since`` was known.
         """
         self.answered = True
         if message.kind == "unauthorized":

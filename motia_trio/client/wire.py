@@ -1,7 +1,7 @@
 """Frames and messages: what the client says, and what it hears. Pure.
 
-The same wire as that of Motia's own clients; ``seq``, ``since`` and ``resume`` are ours, and a
-server without them is understood, too.
+The same wire as that of Motia's own clients; ``seq``, ``since``, ``resume``, and the
+``subscriptionId`` of an answer are ours, and a server without them is understood, too.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = [
 
 #: kinds of messages that tell how one item is from now on
 CHANGES = frozenset({"create", "update", "delete"})
-#: kinds of messages that answer a join; whose join it is they do not say
+#: kinds of messages that answer a join
 ANSWERS = frozenset({"sync", "resume", "unauthorized"})
 
 
@@ -48,7 +48,8 @@ class Heard:
 
     ``data`` is JSON: an item, the items of a group, or an event of ``send``. ``seq`` is its place
     in the order of all changes, None from a server that does not tell; ``since`` is what a
-    ``resume`` answers.
+    ``resume`` answers. ``subscription`` is the one whose join is answered, None from a server that
+    does not tell, and in what is no answer.
     """
 
     kind: str
@@ -58,6 +59,7 @@ class Heard:
     seq: int | None
     data: bytes = field(repr=False)
     since: int | None = None
+    subscription: str | None = None
 
 
 class _Event(msgspec.Struct):
@@ -110,6 +112,7 @@ def parse_message(text: str | bytes) -> Heard | ServerError:
             message.seq,
             bytes(event.event if event.type == "event" else event.data),
             _since.decode(event.data).since if event.type == "resume" else None,
+            message.subscription_id if event.type in ANSWERS else None,
         )
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise UnknownFrame(str(error)) from None

@@ -195,7 +195,7 @@ class Hub:
             self._inbox.append(sent)
             self._wake.set()
         else:
-            self._push_all(room, self._of_event(sent), key)
+            self._push_all(room, self._of_event(sent, self.told), key)
 
     def _is_behind(self) -> bool:
         return bool(self._inbox) or self._busy > 0
@@ -258,10 +258,14 @@ class Hub:
         room = self._rooms.get((stream, group))
         if room is None:
             return pushes
-        messages = [
-            self._of_event(entry) if isinstance(entry, _Sent) else self._of_change(entry)
-            for entry in entries
-        ]
+        messages: list[Message] = []
+        told = self.told
+        for entry in entries:
+            if isinstance(entry, _Sent):
+                messages.append(self._of_event(entry, told))
+            else:
+                messages.append(self._of_change(entry))
+                told = entry.seq
         batch = Batch(messages)
         # one system call, or as many places in an outbox; and where much waits, more comes: who
         # writes has its turn all the sooner, and the next batch is the larger
@@ -437,8 +441,8 @@ class Hub:
             data = item_data(change.new, place.key)
         return self._message(kind, data, change.seq, *place)
 
-    def _of_event(self, sent: _Sent) -> Message:
-        return self._message("event", sent.event, self.told, sent.stream, sent.group, sent.key)
+    def _of_event(self, sent: _Sent, told: int) -> Message:
+        return self._message("event", sent.event, told, sent.stream, sent.group, sent.key)
 
     def _message(
         self,

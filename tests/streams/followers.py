@@ -166,10 +166,11 @@ class Client:
     follows: dict[str, Follow] = attrs.field(factory=dict)
     #: those that were left, of which some messages may be on their way
     left: list[Follow] = attrs.field(factory=list)
-    joins: Counter[tuple[str, str, str | None]] = attrs.field(factory=Counter)
-    answers: Counter[tuple[str, str, str | None]] = attrs.field(factory=Counter)
+    #: by the ids of subscriptions
+    joins: Counter[str] = attrs.field(factory=Counter)
+    answers: Counter[str] = attrs.field(factory=Counter)
     #: joins that were left before their answer was there: it may have been on its way
-    unanswered: Counter[tuple[str, str, str | None]] = attrs.field(factory=Counter)
+    unanswered: Counter[str] = attrs.field(factory=Counter)
     events: list[int] = attrs.field(factory=list)
     errors: list[str] = attrs.field(factory=list)
     heard: list[dict[str, Any]] = attrs.field(factory=list)
@@ -179,7 +180,7 @@ class Client:
     def join(self, follow: Follow) -> None:
         """Note that a join is sent."""
         self.follows[follow.id] = follow
-        self.joins[follow.place] += 1
+        self.joins[follow.id] += 1
 
     def leave(self, follow: Follow, last: int) -> None:
         """Note that a leave was understood, when ``last`` was the last change there was."""
@@ -187,7 +188,7 @@ class Client:
         follow.until = last
         self.left.append(follow)
         if not follow.live:
-            self.unanswered[follow.place] += 1
+            self.unanswered[follow.id] += 1
 
     def hear(self, text: str | bytes) -> None:
         """Hear a message, and see that it may come, and come now."""
@@ -201,15 +202,19 @@ class Client:
         place = message["streamName"], message["groupId"], message.get("id")
         room, kind, seq = place[:2], message["event"]["type"], message["seq"]
         if kind in {"sync", "resume", "unauthorized"}:
-            self.answers[place] += 1
-            assert self.answers[place] <= self.joins[place], "an answer that nobody asked for"
+            name = message["subscriptionId"]
+            self.answers[name] += 1
+            assert self.answers[name] <= self.joins[name], "an answer that nobody asked for"
         if kind == "resume":
             # what was missed is told again to whoever has it by another subscription
             self.seqs[room] = min(self.seqs.get(room, seq), message["event"]["data"]["since"])
         elif kind in CHANGES:
             assert seq > self.seqs.get(room, 0), "a change comes twice, or out of order"
             self.seqs[room] = seq
-        elif kind == "event":
+        else:
+            assert seq >= self.seqs.get(room, 0), "the order goes back"
+            self.seqs[room] = seq
+        if kind == "event":
             number = message["event"]["event"]["data"]
             assert not self.events or number > self.events[-1], "an event comes twice, or late"
             self.events.append(number)
@@ -222,5 +227,5 @@ class Client:
 
     def check_answers(self) -> None:
         """See, when it is quiet, that every join was answered once."""
-        for place, joins in self.joins.items():
-            assert joins - self.unanswered[place] <= self.answers[place] <= joins
+        for name, joins in self.joins.items():
+            assert joins - self.unanswered[name] <= self.answers[name] <= joins
