@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from motia_trio.app import App
+from motia_trio.cli.garbage import collect_rarely
 from motia_trio.cli.sources import settings_from
 from motia_trio.control.client import NoAnswer, listens
 from motia_trio.control.place import FOLDER, NoSocket
@@ -102,6 +103,7 @@ async def _serve(app: App) -> None:
                 log.info("%s", _what_runs(app))
                 if settings.store == "memory:":
                     log.info("messages live in memory: what waits when the process ends is lost")
+                collect_rarely()
                 _say_ready(_ready(service))
                 await stop.wait()
                 log.info(

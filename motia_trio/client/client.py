@@ -143,7 +143,7 @@ async def open_stream_client(
         ValueError: the URL, a header, the token or a limit cannot be used.
     """
     address = parse_address(url, headers)
-    if token is not None and isinstance(token, str):
+    if isinstance(token, str):
         with_token(address, token, token_in)  # raises now what it would raise later
     limits = Limits(connect_timeout, ping_interval, ping_timeout, message_limit)
     line = Line(address, token, token_in, ssl_context, backoff or Backoff(), limits)

@@ -83,7 +83,7 @@ async def dial(address: Address, context: ssl.SSLContext | None) -> trio.abc.Str
     except BaseException as error:
         await trio.aclose_forcefully(stream)
         if isinstance(error.__cause__, ssl.SSLCertVerificationError):
-            raise ConnectionRefused(
+            raise ConnectionRefused(  # noqa: ASYNC104 - what cancels has no such cause
                 f"the certificate of {address.shown} is not to be trusted: "
                 f"{error.__cause__.verify_message}; give ssl_context= one that knows who signed it"
             ) from error

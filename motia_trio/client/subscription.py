@@ -152,9 +152,8 @@ class Subscription:
         if kind == "sync":
             self._sync(message)
         elif kind == "resume":
-            if not self.live and message.since == self.since:
-                self.live = True
-                self._advance(message)
+            # it is not as far as its seq: what was missed is still to come
+            self.live = self.live or message.since == self.since
         elif kind == "unauthorized":
             return
         elif not self.live:

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 __all__ = ["BOUNDS", "WebSocket", "mend"]
 
 #: The extension by which our own server lets an application say what a web socket may do, before
-#: it accepts it: a function of ``limit``, ``interval`` and ``timeout``. A message has at most
+#: it accepts it: a function of ``limit``, ``interval`` and ``patience``. A message has at most
 #: ``limit`` characters or bytes, and comes without compression, by which a small one could become
 #: as large as it likes. Who is silent for ``interval`` seconds is pinged, and dropped when nothing
-#: comes for ``timeout`` more.
+#: comes for ``patience`` more.
 BOUNDS = "motia_trio.bounds"
 
 # seconds for a client that is cut off to take the close
@@ -34,13 +34,13 @@ class WebSocket(WSStream):
     _parting = False
     _watching: trio.CancelScope | None = None
 
-    def bound(self, limit: int, interval: float, timeout: float) -> None:
+    def bound(self, limit: int, interval: float, patience: float) -> None:
         """Say what the client may do."""
         self.buffer.max_length = limit
         self.handshake.extensions = None
         self._heard = trio.current_time()
         self._watching = trio.CancelScope()
-        self.task_group.spawn(self._watch, self._watching, interval, timeout)
+        self.task_group.spawn(self._watch, self._watching, interval, patience)
 
     async def handle(self, event: Event) -> None:
         """Take what comes."""
@@ -86,14 +86,14 @@ class WebSocket(WSStream):
         if not self.closed:
             await self.send(StreamClosed(stream_id=self.stream_id))
 
-    async def _watch(self, scope: trio.CancelScope, interval: float, timeout: float) -> None:
+    async def _watch(self, scope: trio.CancelScope, interval: float, patience: float) -> None:
         """Ping the client when it is silent, and drop it when it remains so."""
         pinged = -inf
         with scope:
             while not self.closed:
-                await trio.sleep(min(interval, timeout) / 4)
+                await trio.sleep(min(interval, patience) / 4)
                 silent = trio.current_time() - self._heard
-                if silent >= interval + timeout:
+                if silent >= interval + patience:
                     break
                 if silent >= interval and pinged < self._heard:
                     pinged = trio.current_time()
@@ -110,5 +110,6 @@ def mend(stream: Any) -> None:
     nothing has come for it.
     """
     if type(stream) is WSStream:
-        stream.__class__ = WebSocket
-        stream.scope["extensions"][BOUNDS] = stream.bound
+        made: Any = stream
+        made.__class__ = WebSocket
+        made.scope["extensions"][BOUNDS] = made.bound

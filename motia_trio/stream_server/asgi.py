@@ -78,13 +78,12 @@ class AsgiStreams:
             event = await receive()
             if event["type"] != "websocket.receive":
                 return None
-            text: str | bytes | None = event.get("text")
-            if text is None:
-                text = event.get("bytes") or b""
-            if len(text) > limit:
+            text: str | None = event.get("text")
+            frame: str | bytes = (event.get("bytes") or b"") if text is None else text
+            if len(frame) > limit:
                 session.close(1009, f"a frame has at most {limit} bytes")
                 await trio.lowlevel.checkpoint()
-            return text
+            return frame
 
         closing: Closing | None = None
         try:

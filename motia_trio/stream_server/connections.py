@@ -20,7 +20,7 @@ from motia_trio.streams.sessions import Closing
 if TYPE_CHECKING:
     import socket
 
-    from trio_websocket import WebSocketConnection
+    from trio_websocket import WebSocketConnection, WebSocketRequest
 
     from motia_trio.stream_server.crowd import Crowd
     from motia_trio.streams import Session
@@ -101,9 +101,12 @@ class Connection:
             self._judge(error)
             if self.line.parted or self._closing is not None:
                 await self.line.aclose()
-                await self.line.linger()
+                await self.line.linger()  # noqa: ASYNC102 - who was cancelled has raised above
         finally:
             self.line.abort()
+            # else all of it is a cycle: of a crowd that comes and goes, those who stay would wait
+            # for the garbage collector, 0.1 s at a time
+            self._nursery = self._socket = self.session = self.line.last_words = None
 
     def _judge(self, error: BaseException) -> None:
         found = leaves(error)
@@ -139,6 +142,7 @@ class Connection:
 
     async def _let_in(self, nursery: trio.Nursery) -> tuple[Guest, WebSocketConnection] | None:
         """Do the handshake. None: there was none, or the client was refused."""
+        request: WebSocketRequest | None = None
         with trio.move_on_after(HANDSHAKE_WITHIN) as limit:
             self.line.on_end = limit.cancel  # then there will be no request
             request = await wrap_server_stream(
@@ -149,7 +153,7 @@ class Connection:
                 receive_buffer_size=_READ,
             )
             self.line.on_end = None
-        if limit.cancelled_caught or self._stopping:
+        if request is None or self._stopping:
             return None
         protocols = request.proposed_subprotocols
         admitted = await self._crowd.admit(
@@ -187,7 +191,7 @@ class Connection:
     def _last_words(self) -> bytes:
         """What the client is told, if it has not been: of no frame trio-websocket tells nobody."""
         closing = self._closing or self._cut_off()
-        return b"" if closing is None else closing_frame(closing.code)
+        return b"" if closing is None else closing_frame(closing.code, closing.reason)
 
     async def _serve(
         self, nursery: trio.Nursery, guest: Guest, socket: WebSocketConnection

@@ -29,9 +29,10 @@ _LINGER = 1.0
 _DROPPED = 64 * 1024
 
 
-def closing_frame(code: int) -> bytes:
-    """Give a frame that says goodbye. Source: RFC 6455, 5.5.1."""
-    return _CLOSE + b"\x02" + code.to_bytes(2)
+def closing_frame(code: int, reason: str) -> bytes:
+    """Give a frame that says goodbye, in few words. Source: RFC 6455, 5.5.1."""
+    payload = code.to_bytes(2) + reason.encode()
+    return b"%b%c%b" % (_CLOSE, len(payload), payload)
 
 
 def _frame_of(message: Message) -> bytes:
@@ -148,13 +149,14 @@ class SocketLine(trio.abc.Stream):
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send bytes. Who is cancelled meanwhile has sent all or nothing, once all is flushed."""
-        if data[:1] == _CLOSE:
-            self.parted = True
         async with self._lock:
+            if self._socket is not None:
+                await self._send_rest()
+            if data[:1] == _CLOSE:  # who is cancelled before has not said it
+                self.parted = True
             if self._socket is None:
                 await self._stream.send_all(data)
             else:
-                await self._send_rest()
                 self._rest = bytes(data)
                 await self._send_rest()
 

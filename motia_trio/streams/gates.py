@@ -219,7 +219,7 @@ class Gates:
                 call.verdict = call.judge(result)
             if scope.cancelled_caught:
                 self._tell_overdue(call)
-        except BaseException as error:
+        except BaseException as error:  # noqa: ASYNC103 - as below
             found = leaves(error)
             cut = any(isinstance(leaf, trio.Cancelled) for leaf in found)
             if any(isinstance(leaf, KeyboardInterrupt) for leaf in found) or (

@@ -10,20 +10,23 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from math import inf
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import trio
 from attrs import define, field, frozen
 
-from motia_trio.streams.wire import Batch, Kind, Message, item_data, items_data, make_message
+from motia_trio.streams.rooms import Room
+from motia_trio.streams.wire import Batch, Kind, item_data, items_data, make_message
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from motia_trio.actors import WallClock
     from motia_trio.store import Change, Snapshot, Store
+    from motia_trio.streams.rooms import Member, Subscription
+    from motia_trio.streams.wire import Message
 
-__all__ = ["Hub", "HubStatistics", "Member", "Subscription"]
+__all__ = ["Hub", "HubStatistics"]
 
 # pushes after which others have their turn; so many members may be told of a change at once
 AT_ONCE = 64
@@ -35,22 +38,6 @@ BATCH_BYTES = 32 * 1024
 # gone. By the clock it would be missing to who joins just when it has expired, and is renewed by a
 # write that was asked for before
 _ALL = -inf
-
-
-class Member(Protocol):
-    """A connection, as the hub sees it."""
-
-    def push(self, message: Message) -> None:
-        """Have a message sent. Returns at once, and never raises."""
-        ...
-
-    def push_batch(self, batch: Batch) -> None:
-        """Have messages sent, one after the other. Returns at once, and never raises."""
-        ...
-
-    def answer(self, messages: Sequence[Message]) -> None:
-        """Have a join answered. Returns at once, and never raises."""
-        ...
 
 
 @frozen
@@ -70,38 +57,6 @@ class HubStatistics:
     lagged: int
 
 
-@define(eq=False)
-class Subscription:
-    """What one join follows: a group of a stream, or one item of it."""
-
-    id: str
-    stream: str
-    group: str
-    key: str | None
-    since: int | None = None
-    #: whether the member is sent its changes; and whether it has been left
-    begun: bool = False
-    over: bool = False
-
-
-@define(eq=False)
-class _Room:
-    """Who is in a group, and what each of them follows: counted, as one may join several times."""
-
-    present: dict[Member, int] = field(factory=dict)
-    members: dict[Member, int] = field(factory=dict)
-    items: dict[str, dict[Member, int]] = field(factory=dict)
-    #: the last change here, told or not
-    changed: int = 0
-    #: the items as clients get them, as they were at a change
-    data: bytes = b""
-    data_seq: int = -1
-
-    def is_fresh(self, told: int) -> bool:
-        """Whether the items are as ``data`` has them, to whoever has been told so far."""
-        return self.changed <= self.data_seq <= told
-
-
 @frozen
 class _Sent:
     """An event of ``send``, waiting for its turn among the changes."""
@@ -114,12 +69,13 @@ class _Sent:
 
 @define(order=True)
 class _Answer:
-    """A snapshot that is ahead of what has been told: it has its place behind ``seq``."""
+    """What a join is answered with, in its place behind ``seq``; ``since`` is that of the join."""
 
     seq: int
     number: int
     member: Member = field(order=False)
     subscription: Subscription = field(order=False)
+    since: int | None = field(order=False)
     snapshot: Snapshot = field(order=False)
 
 
@@ -134,7 +90,7 @@ class Hub:
     def __init__(self, store: Store, clock: WallClock) -> None:
         self._store = store
         self._clock = clock
-        self._rooms: dict[tuple[str, str], _Room] = {}
+        self._rooms: dict[tuple[str, str], Room] = {}
         self._inbox: deque[Change | _Sent] = deque()
         self._answers: list[_Answer] = []
         self._numbers = 0
@@ -296,31 +252,23 @@ class Hub:
                 pushes += 1
         return pushes
 
-    def _push_to_follower(self, room: _Room, message: Message, member: Member) -> None:
+    def _push_to_follower(self, room: Room, message: Message, member: Member) -> None:
         """Push a message about an item to who follows it, if it still does."""
         if member in room.items.get(message.place[2] or "", ()):
             member.push(message)
             self.pushed += 1
 
-    def _push_all(self, room: _Room, message: Message, key: str | None) -> None:
-        for member in self._whom(room, key):
+    def _push_all(self, room: Room, message: Message, key: str | None) -> None:
+        for member in room.whom(key):
             member.push(message)
             self.pushed += 1
-
-    @staticmethod
-    def _whom(room: _Room, key: str | None) -> list[Member]:
-        """Who is told of something about a key, or about the group: each once."""
-        whom = list(room.members)
-        if key is not None and key in room.items:
-            whom += [member for member in room.items[key] if member not in room.members]
-        return whom
 
     # who is there
 
     def arrive(self, member: Member, subscription: Subscription) -> None:
         """Count a member in, who may join: :meth:`begin` follows when there is room to answer."""
-        room = self._rooms.setdefault((subscription.stream, subscription.group), _Room())
-        room.present[member] = room.present.get(member, 0) + 1
+        room = self._rooms.setdefault((subscription.stream, subscription.group), Room())
+        room.enter(member)
         self.subscriptions += 1
 
     def begin(self, member: Member, subscription: Subscription) -> None:
@@ -335,17 +283,18 @@ class Hub:
         if subscription.over:
             return
         stream, group, key = subscription.stream, subscription.group, subscription.key
+        since = subscription.since
         room = self._rooms[stream, group]
-        whole = key is None and subscription.since is None
+        whole = key is None and since is None
         if whole and not self._is_behind() and room.is_fresh(self.told):
             self._answer_with("sync", room.data, member, subscription)
             return
-        snapshot = self._store.snapshot(stream, group, key, _ALL, subscription.since)
+        snapshot = self._store.snapshot(stream, group, key, _ALL, since)
+        self._numbers += 1
+        answer = _Answer(snapshot.seq, self._numbers, member, subscription, since, snapshot)
         if snapshot.seq <= self.told and not self._busy:
-            self._answer(member, subscription, snapshot)
+            self._answer(answer)
         else:
-            self._numbers += 1
-            answer = _Answer(snapshot.seq, self._numbers, member, subscription, snapshot)
             heapq.heappush(self._answers, answer)
 
     def depart(self, member: Member, subscription: Subscription) -> None:
@@ -356,13 +305,7 @@ class Hub:
         self.subscriptions -= 1
         place = subscription.stream, subscription.group
         room = self._rooms[place]
-        if subscription.begun:
-            key = subscription.key
-            followers = room.members if key is None else room.items[key]
-            _count_down(followers, member)
-            if key is not None and not followers:
-                del room.items[key]
-        _count_down(room.present, member)
+        room.leave(member, subscription)
         if not room.present:
             del self._rooms[place]
 
@@ -378,15 +321,17 @@ class Hub:
         while self._answers and self._answers[0].seq <= self.told and not self._busy:
             due = heapq.heappop(self._answers)
             if not due.subscription.over:
-                self._answer(due.member, due.subscription, due.snapshot)
+                self._answer(due)
 
-    def _answer(self, member: Member, subscription: Subscription, snapshot: Snapshot) -> None:
+    def _answer(self, answer: _Answer) -> None:
+        member, subscription, snapshot = answer.member, answer.subscription, answer.snapshot
         if snapshot.missed is not None:
-            since = b'{"since":%d}' % (subscription.since or 0)
+            since = answer.since or 0
             place = subscription.stream, subscription.group, subscription.key
             # who is cut off in the midst of it resumes from what it had before
-            seq = (subscription.since or 0) if snapshot.missed else self.told
-            messages = [self._message("resume", since, seq, *place, subscription.id)]
+            seq = since if snapshot.missed else self.told
+            data = b'{"since":%d}' % since
+            messages = [self._message("resume", data, seq, *place, subscription.id)]
             for missed in snapshot.missed:
                 where = subscription.stream, subscription.group, missed.key
                 if missed.item is None:
@@ -419,10 +364,7 @@ class Hub:
             return
         subscription.begun = True
         room = self._rooms[subscription.stream, subscription.group]
-        followers = room.members
-        if subscription.key is not None:
-            followers = room.items.setdefault(subscription.key, {})
-        followers[member] = followers.get(member, 0) + 1
+        room.follow(member, subscription.key)
 
     def refusal(self, refused: Subscription) -> Message:
         """Tell a client that it may not join."""
@@ -465,13 +407,6 @@ class Hub:
             key=key,
             subscription=subscription,
         )
-
-
-def _count_down(counted: dict[Member, int], member: Member) -> None:
-    if counted[member] == 1:
-        del counted[member]
-    else:
-        counted[member] -= 1
 
 
 def _place_of(entry: Change | _Sent) -> tuple[str, str, str | None]:

@@ -9,8 +9,8 @@ from attrs import frozen
 
 from motia_trio.data import Data
 from motia_trio.failures import tell_error
-from motia_trio.streams.hub import Subscription
 from motia_trio.streams.outbox import Outbox
+from motia_trio.streams.rooms import Subscription
 from motia_trio.streams.wire import BadFrame, error_message, parse_frame
 
 if TYPE_CHECKING:
@@ -68,7 +68,10 @@ class Line(Protocol):
 
 @frozen
 class Bounds:
-    """What one connection may have. ``buffer`` in messages, ``buffer_bytes`` in bytes."""
+    """What one connection may have. ``buffer`` in messages, ``buffer_bytes`` in bytes.
+
+    ``drain``: seconds in which what waits may still be sent at a stop.
+    """
 
     buffer: int
     buffer_bytes: int
@@ -147,8 +150,9 @@ class Session:
             await self._read(receive)
         if self._stopping and not (self._gone or self._closing):
             with trio.move_on_after(self._bounds.drain):
-                while self._pumping:
-                    self._idle = self._idle or trio.Event()
+                while self._pumping and self._closing is None:
+                    if self._idle is None:
+                        self._idle = trio.Event()
                     await self._idle.wait()
             self._closing = self._closing or Closing(1001, "the service is stopping")
         if self._pump_scope is not None:

@@ -89,8 +89,9 @@ class Connection:
         data: object,
         item: str | None = None,
         place: str = "chat/room-1",
+        join: str | None = None,
     ) -> None:
-        """Send what a stream server would say of a place."""
+        """Send what a stream server would say of a place; ``join``: whose join it answers."""
         stream, group = place.split("/")
         message: dict[str, Any] = {
             "type": "stream",
@@ -102,6 +103,8 @@ class Connection:
             message["id"] = item
         if seq is not None:
             message["seq"] = seq
+        if join is not None:
+            message["subscriptionId"] = join
         key = "event" if kind == "event" else "data"
         message["event"] = {"type": kind, key: data}
         await self.send(message)
@@ -175,7 +178,7 @@ class FakeServer:
                         status, body=body or None, extra_headers=list(self.refusal_headers)
                     )
                     await stream.aclose()
-                    return
+                    return  # noqa: ASYNC121 - what is left in there has seen the end
                 chosen = (
                     "Authorization" if "Authorization" in request.proposed_subprotocols else None
                 )

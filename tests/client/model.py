@@ -31,6 +31,8 @@ class Model:
     """One group of a stream: its items, its log, and who follows."""
 
     server: FakeServer
+    #: whether an answer to a join tells whose it is
+    tells_whose: bool = True
     items: dict[str, Message] = field(factory=dict)
     #: seq, key, kind of each change; the first row only tells a seq that is known
     log: list[tuple[int, str, str]] = field(factory=lambda: [(1000, "", "start")])
@@ -149,8 +151,13 @@ class Model:
             if join is not None and message["kind"] == "sync" and "since" in join:
                 name = join["subscriptionId"]
                 self.unresumed[name] = self.unresumed.get(name, 0) + 1
+            answers = self.tells_whose and message["kind"] in {"sync", "resume"}
             await self.talk.connection.say(
-                message["kind"], message["seq"], message["data"], message["key"]
+                message["kind"],
+                message["seq"],
+                message["data"],
+                message["key"],
+                join=message["join"]["subscriptionId"] if answers else None,
             )
             await trio.testing.wait_all_tasks_blocked()
 

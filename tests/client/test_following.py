@@ -291,6 +291,46 @@ async def test_a_refusal_is_for_the_one_who_asked() -> None:
             assert await group.receive() == [A1]
 
 
+async def test_a_refusal_that_overtakes_the_answer_to_another_is_for_the_one_who_asked() -> None:
+    """A server refuses at once; a sync may have to wait."""
+    async with connected() as (_, client, server), trio.open_nursery() as nursery:
+        states: list[Any] = []
+
+        async def follow() -> None:
+            states.append(await client.group("chat", "room-1").receive())
+
+        nursery.start_soon(follow)
+        first = (await server.joined())["subscriptionId"]
+
+        async def refuse() -> None:
+            second = (await server.joined())["subscriptionId"]
+            await server.say("unauthorized", 1, None, join=second)
+
+        nursery.start_soon(refuse)
+        with pytest.raises(Unauthorized):
+            await client.group("chat", "room-1").receive()
+        await server.say("sync", 1, [A1], join=first)
+        await settled()
+        assert states == [[A1]]
+
+
+async def test_the_answer_to_another_begins_nothing_if_it_says_whose_it_is() -> None:
+    async with connected() as (_, client, server), trio.open_nursery() as nursery:
+        states: list[Any] = []
+
+        async def follow() -> None:
+            states.append(await client.group("chat", "room-1").receive())
+
+        nursery.start_soon(follow)
+        mine = (await server.joined())["subscriptionId"]
+        await server.say("sync", 1, [B1], join="another's")
+        await settled()
+        assert states == []
+        await server.say("sync", 2, [A1], join=mine)
+        await settled()
+        assert states == [[A1]]
+
+
 async def test_rubbish_is_ignored_with_a_note_for_who_debugs(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

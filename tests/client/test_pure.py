@@ -162,6 +162,13 @@ def test_a_resume_says_what_it_answers() -> None:
     assert parse_message(text) == Heard("resume", "c", "r", None, 9, b'{"since":4}', since=4)
 
 
+def test_an_answer_may_say_whose_join_it_answers() -> None:
+    text = '{"type":"stream","streamName":"c","groupId":"r","subscriptionId":"s","event":{"type":"%s"}}'
+    for kind, whose in [("sync", "s"), ("unauthorized", "s"), ("create", None)]:
+        heard = Heard(kind, "c", "r", None, None, b"null", subscription=whose)
+        assert parse_message(text % kind) == heard
+
+
 def test_what_the_server_says_of_bad_frames_is_read() -> None:
     assert parse_message('{"type":"error","message":"not JSON"}') == ServerError("not JSON")
 

@@ -255,6 +255,31 @@ async def test_the_answer_to_another_is_no_gap_of_ones_own(
                 assert (one.gaps, two.gaps) == (1, 0)
 
 
+async def test_the_answer_to_one_that_has_just_left_is_no_gap_of_another(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with connected() as (fake, client, first):
+        server = first
+        server.will_say("sync", 5, [A1])
+        async with client.group("chat", "room-1") as stays:
+            assert await stays.receive() == [A1]
+            server.will_say("sync", 5, [A1])
+            async with client.group("chat", "room-1"):
+                await server.drop()
+                server = await fake.accept()
+                joins = [await server.joined() for _ in range(2)]
+            left = (await server.frame())["data"]["subscriptionId"]
+            for join in sorted(joins, key=lambda data: data["subscriptionId"] != left):
+                mine = join["subscriptionId"]
+                if mine == left:  # what it was sent before its leave was read
+                    await server.say("sync", 5, [A1], join=mine)
+                else:
+                    await server.say("resume", 5, {"since": 5}, join=mine)
+            await server.say("update", 6, A2, "a")
+            assert await stays.receive() == [A2]
+    assert stays.gaps == 0
+
+
 async def test_who_left_while_there_was_no_connection_is_not_joined_again(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

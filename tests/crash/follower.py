@@ -11,7 +11,7 @@ import trio
 
 from tests.stream_server.wire import TEXT, Peer, join, request
 
-__all__ = ["Follower", "Wrong", "Writer"]
+__all__ = ["EVERY", "Follower", "Writer", "Wrong"]
 
 # of an item's changes every fifth is a delete, so that the last one's number is known by its item
 EVERY = 5
@@ -97,7 +97,9 @@ class Follower:
         _hold(peer.status == 101, f"{self.name}: {peer.head!r}")
         fresh: set[str] = set()
         for number, stream in enumerate(self.streams):
-            more = {"since": self.seqs[stream]} if self.resumes and stream in self.seqs else {}
+            more: dict[str, Any] = (
+                {"since": self.seqs[stream]} if self.resumes and stream in self.seqs else {}
+            )
             await peer.send(join("room", name=stream, number=number, **more))
         while (found := await peer.frame(60)) is not None:
             if found[0] == TEXT:

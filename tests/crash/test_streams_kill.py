@@ -16,7 +16,7 @@ import attrs
 import trio
 
 from motia_trio import open_runtime
-from tests.crash.follower import Follower, Writer
+from tests.crash.follower import EVERY, Follower, Writer
 from tests.crash.starter import Client, Starter, kill, starter
 from tests.crash.streams_program import make_app
 
@@ -136,7 +136,7 @@ async def test_a_crowd_that_follows_reaches_the_state_of_the_store_after_every_k
                 load.over = True
             expected: dict[str, dict[str, int]] = {"plain": {}, "together": {}}
             for writer in writers:
-                if writer.sent % 5:
+                if writer.sent % EVERY:
                     expected[writer.stream][writer.key] = writer.sent
             with trio.fail_after(60):
                 while not all(follower.has(expected) for follower in crowd):

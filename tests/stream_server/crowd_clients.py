@@ -54,7 +54,12 @@ RUBBISH = [
     frame(1, b"x" * 60_000, fin=0) + frame(0, b"x" * 60_000),
     bytes(range(256)) * 8,
 ]
-GARBAGE = [b"\x16\x03\x01\x02\x00" + bytes(200), b"HELO there\r\n\r\n", bytes(range(256)), b"GET / HTTP/1.1\r\n\r\n"]
+GARBAGE = [
+    b"\x16\x03\x01\x02\x00" + bytes(200),
+    b"HELO there\r\n\r\n",
+    bytes(range(256)),
+    b"GET / HTTP/1.1\r\n\r\n",
+]
 
 
 class Crowd:
@@ -130,13 +135,13 @@ class Client:
         self.sock = sock = socket.socket()
         if self.buffer:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.buffer)
-        sock.setblocking(True)
+        sock.settimeout(None)
         try:
             sock.connect(self.crowd.where)
         except OSError as error:
             self.lose(f"cannot connect: {error}")
             return
-        sock.setblocking(False)
+        sock.settimeout(0)
         self.crowd.counts["connected"] += 1
         self.crowd.selector.register(sock, selectors.EVENT_READ, self.read)
         self.begin()
@@ -313,11 +318,13 @@ def main(port: int, kinds: dict[str, int]) -> None:
         for place in range(number):
             crowd.at(place / 500, known[kind](crowd).connect)
     total = sum(kinds.values())
-    while crowd.counts["connected"] < total or crowd.due and set(kinds) == {"good"}:
+    while crowd.counts["connected"] < total or (crowd.due and set(kinds) == {"good"}):
         crowd.step(0.05)
     say("ready")
     crowd.run()
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), {kind: int(n) for kind, _, n in (a.partition("=") for a in sys.argv[2:])})
+    main(
+        int(sys.argv[1]), {kind: int(n) for kind, _, n in (a.partition("=") for a in sys.argv[2:])}
+    )

@@ -19,6 +19,7 @@ import psutil
 import trio
 
 from motia_trio import App, Service, open_runtime
+from motia_trio.cli.garbage import collect_rarely
 from motia_trio.events import (
     Event,
     StreamClientClosed,
@@ -107,6 +108,7 @@ async def _serve(store: str) -> None:
         ) as rt:
             pen = Pen(rt)
             nursery.start_soon(pen.run)
+            collect_rarely()  # as the command does
             _say({"url": rt.streams_url})
             heard = b""
             stdin = trio.lowlevel.FdStream(os.dup(0))

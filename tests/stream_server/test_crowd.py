@@ -2,7 +2,7 @@
 
 The service, the good and the bad are processes of their own. As `FUZZ_STREAMS=10` says how many
 hundreds of good ones there are (1), with a fifth as many of each kind of bad ones, `10` is the size
-that is asked for: 1,000 beside 3 times 200. `FUZZ_SECONDS` is for how long each part goes on (4).
+that is asked for: 1,000 beside 3 times 200. `FUZZ_SECONDS` is for how long each part goes on (3).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import attrs
 import pytest
 
 SIZE = float(os.environ.get("FUZZ_STREAMS", "1"))
-SECONDS = float(os.environ.get("FUZZ_SECONDS", "4"))
+SECONDS = float(os.environ.get("FUZZ_SECONDS", "3"))
 GOOD, BAD = int(100 * SIZE), int(20 * SIZE)
 # changes a second; each goes to all of them
 PACE = 10

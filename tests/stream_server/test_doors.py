@@ -187,7 +187,8 @@ class Tunnel(trio.abc.Stream):
             data = await self.stream.receive_some(65536)
             for event in self.h2.receive_data(bytes(data)):
                 if isinstance(event, h2.events.ResponseReceived):
-                    self.status = dict(event.headers)[":status"]
+                    headers: Any = event.headers
+                    self.status = dict(headers)[":status"]
                 elif isinstance(event, h2.events.DataReceived):
                     self.h2.acknowledge_received_data(event.flow_controlled_length, 1)
                     self.came += event.data
@@ -254,7 +255,7 @@ async def test_who_is_refused_is_answered_so_in_http_2(secure: App) -> None:
 
 
 @asynccontextmanager
-async def embedded(rt: Service, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[str, int]]:
+async def embedded(rt: Service) -> AsyncIterator[tuple[str, int]]:
     """``rt.asgi`` in hypercorn as it is."""
     config = Config()
     config.bind = ["127.0.0.1:0"]
@@ -273,9 +274,10 @@ async def embedded(rt: Service, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
         stop.set()
 
 
-async def test_streams_are_part_of_the_asgi_application(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with open_runtime(App(streams=CHAT), observers=()) as rt:
-        async with embedded(rt, monkeypatch) as where:
+async def test_streams_are_part_of_the_asgi_application() -> None:
+    app = App(streams=CHAT, stream_origins=["https://good.example"])
+    async with open_runtime(app, observers=()) as rt:
+        async with embedded(rt) as where:
             async with await trio.open_tcp_stream(*where) as stream:
                 with trio.fail_after(10):
                     peer = await Peer(stream).shake(request())
@@ -292,7 +294,6 @@ async def test_streams_are_part_of_the_asgi_application(monkeypatch: pytest.Monk
                     assert found[0] == 1009
             async with await trio.open_tcp_stream(*where) as stream:
                 with trio.fail_after(10):
-                    rt.crowd._origins = []  # noqa: SLF001
                     peer = await Peer(stream).shake(request(origin="https://bad.example"))
                     assert peer.status == 403
 

@@ -15,7 +15,7 @@ import trio
 
 from motia_trio import Service
 from motia_trio.events import StreamClientClosed, StreamConnectionFailed
-from motia_trio.streams.hub import Subscription
+from motia_trio.streams.rooms import Subscription
 from tests.stream_server.wire import (
     BINARY,
     CLOSE,
@@ -81,16 +81,18 @@ BAD: dict[str, str] = {
     "surrogate": '{"type":"join","data":{"streamName":"chat","groupId":"\\ud800","subscriptionId":"1"}}',
     "twice": '{"type":"join","type":"jump"}',
 }
+WRONG: dict[str, list[Any]] = {
+    **{name: [None, 1, [], {}, "", "x" * 10_000] for name in GOOD},
+    "id": [1, [], {}, "", "x" * 10_000],
+    "since": [-1, 1.5, "1", True, 2**53, 10**400, []],
+}
 for _name in GOOD:
-    BAD[f"no {_name}"] = json.dumps(
-        {"type": "join", "data": {k: v for k, v in GOOD.items() if k != _name}}
-    )
-    for _value in (None, 1, [], {}, "", "x" * 10_000):
-        BAD[f"{_name} {_value!s:.5}"] = json.dumps({"type": "join", "data": {**GOOD, _name: _value}})
-for _value in (1, [], {}, "", "x" * 10_000):
-    BAD[f"id {_value!s:.5}"] = json.dumps({"type": "join", "data": {**GOOD, "id": _value}})
-for _value in (-1, 1.5, "1", True, 2**53, 10**400, []):
-    BAD[f"since {_value!s:.5}"] = json.dumps({"type": "join", "data": {**GOOD, "since": _value}})
+    _data = {name: value for name, value in GOOD.items() if name != _name}
+    BAD[f"no {_name}"] = json.dumps({"type": "join", "data": _data})
+for _name, _values in WRONG.items():
+    for _value in _values:
+        _text = json.dumps({"type": "join", "data": {**GOOD, _name: _value}})
+        BAD[f"{_name} {_value!s:.5}"] = _text
 
 
 @both_doors

@@ -17,6 +17,7 @@ from motia_trio.events import (
     StreamHookFailed,
 )
 from tests.stream_server.wire import (
+    address,
     both_doors,
     client,
     connected,
@@ -138,13 +139,12 @@ async def test_pages_of_other_origins_are_answered_403(
 
 
 @both_doors
-@pytest.mark.parametrize(
-    "limit", ["stream_max_connections", "stream_max_connections_per_address"]
-)
+@pytest.mark.parametrize("limit", ["stream_max_connections", "stream_max_connections_per_address"])
 async def test_who_comes_when_all_places_are_taken_is_answered_503(door: str, limit: str) -> None:
     """And is let in when one has left."""
     notebook = Notebook()
-    async with open_streams(notebook=notebook, **{limit: 2}) as rt:
+    two: Any = {limit: 2}
+    async with open_streams(notebook=notebook, **two) as rt:
         async with client(rt, door), client(rt, "streams"):
             async with connected(rt, door) as peer:
                 await peer.shake(request())
@@ -172,12 +172,16 @@ async def test_a_join_beyond_the_subscriptions_is_an_error(
     door: str, limit: str, words: str
 ) -> None:
     """The client stays, with what it has, and has a place again when it leaves one."""
-    async with open_streams(notebook=Notebook(), **{limit: 2}) as rt:
+    two: Any = {limit: 2}
+    async with open_streams(notebook=Notebook(), **two) as rt:
         async with client(rt, door) as peer:
             for number in (1, 2, 3):
                 await peer.send(join(f"g{number}", number=number))
             heard = [await peer.hear() for _ in range(3)]
-            assert [each.get("groupId") for each in heard if each["type"] == "stream"] == ["g1", "g2"]
+            assert [each.get("groupId") for each in heard if each["type"] == "stream"] == [
+                "g1",
+                "g2",
+            ]
             assert [each["message"] for each in heard if each["type"] == "error"] == [
                 f"join: too many subscriptions: {words}"
             ]
@@ -273,7 +277,7 @@ async def test_who_goes_away_in_the_handshake_takes_nothing_along(
     notebook = Notebook()
     async with open_streams(notebook=notebook) as rt, follower(rt, door) as other:
         for _ in range(10):
-            stream = await trio.open_tcp_stream(*_where(rt, door))
+            stream = await trio.open_tcp_stream(*address(rt, door))
             if raw := request()[:sent]:
                 await stream.send_all(raw)
             if how == "reset":
@@ -296,12 +300,6 @@ async def test_who_goes_away_in_the_handshake_takes_nothing_along(
     assert not caplog.records
 
 
-def _where(rt: Any, door: str) -> tuple[str, int]:
-    from tests.stream_server.wire import address
-
-    return address(rt, door)
-
-
 @both_doors
 async def test_who_goes_away_while_it_is_authenticated_gives_its_place_back(door: str) -> None:
     reached, release = trio.Event(), trio.Event()
@@ -312,7 +310,7 @@ async def test_who_goes_away_while_it_is_authenticated_gives_its_place_back(door
 
     notebook = Notebook()
     async with open_streams(app=app_of(authenticate), notebook=notebook) as rt:
-        stream = await trio.open_tcp_stream(*_where(rt, door))
+        stream = await trio.open_tcp_stream(*address(rt, door))
         await stream.send_all(request())
         await reached.wait()
         await reset(stream)

@@ -7,7 +7,7 @@ from typing import Any
 import trio
 
 from motia_trio.events import StreamClientClosed, StreamConnectionFailed
-from tests.stream_server.wire import Peer, both_doors, follower, open_streams, until
+from tests.stream_server.wire import Peer, both_doors, client, follower, join, open_streams, until
 from tests.support import Notebook
 
 PIECE = "x" * 20_000
@@ -82,8 +82,6 @@ async def test_an_answer_larger_than_every_bound_is_sent_whole(door: str) -> Non
     async with open_streams(notebook=Notebook()) as rt:
         for each in range(120):
             await rt.streams.chat.set("r", f"i{each:03}", {"text": "x" * 100_000})
-        from tests.stream_server.wire import client, join
-
         async with client(rt, door) as peer:
             await peer.send(join())
             await trio.sleep(0.05)

@@ -32,12 +32,12 @@ from tests.support import Notebook
 
 @asynccontextmanager
 async def pinging(
-    interval: float, timeout: float, notebook: Notebook | None = None
+    interval: float, patience: float, notebook: Notebook | None = None
 ) -> AsyncIterator[Service]:
     async with open_streams(
         notebook=notebook or Notebook(),
         stream_ping_interval=interval,
-        stream_ping_timeout=timeout,
+        stream_ping_timeout=patience,
         client_timeout=0.5,  # what the port of HTTP gives a client to take 64 KiB
     ) as rt:
         yield rt
@@ -128,7 +128,9 @@ async def test_who_pings_for_ever_and_reads_nothing_is_dropped(door: str) -> Non
 async def test_no_compression_is_agreed_to(door: str) -> None:
     """A small message could become as large as it likes, and each client would cost 300 kB."""
     async with pinging(20, 20) as rt, connected(rt, door) as peer:
-        await peer.shake(request(sec_websocket_extensions="permessage-deflate; client_max_window_bits"))
+        await peer.shake(
+            request(sec_websocket_extensions="permessage-deflate; client_max_window_bits")
+        )
         assert peer.status == 101
         assert peer.header("sec-websocket-extensions") is None
         await peer.stream.send_all(text(join()))

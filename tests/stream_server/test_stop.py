@@ -88,7 +88,6 @@ async def test_who_never_reads_holds_a_stop_up_no_longer_than_its_bound(door: st
         others = [await _joined(rt, door) for _ in range(3)]
         for number in range(15):  # of which a socket holds 2 or 3 MB
             await rt.streams.chat.set("r", f"i{number}", {"text": BIG})
-        endings: list[Any] = []
         async with trio.open_nursery() as nursery:
 
             async def read(peer: Any) -> None:
@@ -100,8 +99,7 @@ async def test_who_never_reads_holds_a_stop_up_no_longer_than_its_bound(door: st
         began = trio.current_time()
     took = trio.current_time() - began
     assert took < 3, f"the stop took {took:.1f} s"
-    for other in others:
-        endings.append(await other.ending())
+    endings = [await other.ending() for other in others]
     assert [ending and ending[0] for ending in endings] == [1001] * 3
     for peer in [*deaf, *others]:
         await trio.aclose_forcefully(peer.stream)
@@ -170,9 +168,7 @@ async def test_nobody_is_let_in_once_the_stop_has_begun() -> None:
     app = App([slow], streams=[{"name": "chat"}])
     heard: list[Any] = []
     async with trio.open_nursery() as nursery:
-        async with open_runtime(
-            app, http="127.0.0.1:0", streams="127.0.0.1:0", observers=()
-        ) as rt:
+        async with open_runtime(app, http="127.0.0.1:0", streams="127.0.0.1:0", observers=()) as rt:
             http_address, where = address(rt, "http"), address(rt)
 
             async def ask() -> None:

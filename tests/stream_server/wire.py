@@ -28,7 +28,10 @@ both_doors = pytest.mark.parametrize("door", ["streams", "http"])
 
 @asynccontextmanager
 async def open_streams(
-    *streams: dict[str, Any], notebook: Notebook | None = None, app: App | None = None, **settings: Any
+    *streams: dict[str, Any],
+    notebook: Notebook | None = None,
+    app: App | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Service]:
     """An app with the stream ``chat`` and these, at both doors."""
     app = app or App(streams=[{"name": "chat"}, *streams])
@@ -82,7 +85,12 @@ def text(value: Any) -> bytes:
 
 
 def join(
-    group: str = "r", key: str | None = None, *, name: str = "chat", number: int | str = 1, **more: Any
+    group: str = "r",
+    key: str | None = None,
+    *,
+    name: str = "chat",
+    number: int | str = 1,
+    **more: Any,
 ) -> dict[str, Any]:
     """What a client sends to join."""
     data = {"streamName": name, "groupId": group, "subscriptionId": str(number), **more}

@@ -32,7 +32,7 @@ class GroupState:
         data = event.get("data")
         match event["type"]:
             case "sync":
-                if time < self.last:
+                if time < self.last and not self.resumes:
                     return
                 self.times, self.last = {}, time
                 self.items, self.synced = data, True
@@ -73,7 +73,7 @@ class ItemState:
     def hear(self, message: dict[str, Any]) -> None:
         """Apply a message of this item."""
         event, time = message["event"], message["timestamp"]
-        if time <= self.last:
+        if time <= self.last and not self.resumes:
             return
         self.last = time
         match event["type"]:
@@ -104,10 +104,7 @@ class Follow:
     until: float = float("inf")
 
     def __attrs_post_init__(self) -> None:
-        self.state = self._fresh()
-
-    def _fresh(self) -> GroupState | ItemState:
-        return GroupState(self.resumes) if self.key is None else ItemState(self.resumes)
+        self.state = GroupState(self.resumes) if self.key is None else ItemState(self.resumes)
 
     @property
     def place(self) -> tuple[str, str, str | None]:
@@ -127,9 +124,6 @@ class Follow:
         """Begin on another connection."""
         self.live = False
         self.since = self.seq if self.resumes else None
-        if not self.resumes:
-            # the restart of a page; without one it is all the same, but for the order of time
-            self.state = self._fresh()
 
     def concerns(self, message: dict[str, Any]) -> bool:
         """Whether the official client gives it this message: by its room, and by its group's."""

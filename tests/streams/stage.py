@@ -15,7 +15,8 @@ import trio
 from motia_trio import codec
 from motia_trio.actors import WallClock
 from motia_trio.store import Change, MemoryStore, Place, Put, Remove, Snapshot, Work, Write
-from motia_trio.streams.hub import Hub, Subscription
+from motia_trio.streams.hub import Hub
+from motia_trio.streams.rooms import Subscription
 from motia_trio.streams.wire import Batch, Message
 from tests.streams.followers import Client, Follow
 
@@ -62,11 +63,11 @@ class Stream:
         self.held: deque[Sequence[Change]] | None = None
         self.reads = 0
         self._numbers = 0
-        take = self.store.snapshot
+        self._take = self.store.snapshot
 
         def snapshot(*args: Any) -> Snapshot:
             self.reads += 1
-            return take(*args)
+            return self._take(*args)
 
         self.store.snapshot = snapshot  # type: ignore[method-assign]
 
@@ -150,7 +151,7 @@ class Stream:
     @property
     def last(self) -> int:
         """The last change there is, told or not."""
-        return self.store.snapshot("(test)", "-", "-", 0).seq
+        return self._take("(test)", "-", "-", 0).seq
 
     def now_in(self, group: str, key: str | None = None) -> Any:
         """What there is, as a client should have it."""

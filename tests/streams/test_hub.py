@@ -118,6 +118,7 @@ async def test_who_has_left_is_told_nothing_more_but_what_another_subscription_f
 
 async def test_a_join_that_is_made_again_is_answered_again_and_changes_still_come_once() -> None:
     async with open_stream() as stream:
+        stream.join(Listener())
         listener = Listener()
         follow = stream.join(listener)
         listener.client.join(follow)
@@ -188,6 +189,21 @@ async def test_who_joins_while_the_hub_is_late_may_have_what_it_knows_already() 
         stream.release()
         assert listener.told == [("sync", None), ("create", "a")]
         assert follow.state.value == stream.now_in("room")
+
+
+async def test_an_answer_that_waits_is_to_the_join_that_asked_for_it() -> None:
+    """And not to what the same subscription was joined with meanwhile."""
+    async with open_stream() as stream:
+        await stream.set("a")
+        listener = Listener()
+        last = stream.last
+        stream.hold()
+        await stream.set("a")
+        follow = stream.join(listener, since=last)
+        listener.subscriptions[follow.id].since = None
+        stream.release()
+        assert listener.told == [("resume", None), ("update", "a")]
+        assert listener.client.heard[0]["event"]["data"] == {"since": last}
 
 
 async def test_who_leaves_before_its_snapshot_was_sent_gets_none() -> None:
@@ -474,6 +490,7 @@ async def test_events_keep_their_place_among_changes_and_answers_while_a_crowd_i
             stream.send(10 * number + 1, "a", "small")
             stream.join(crowd[0], "b", name=f"{number}")
             stream.join(crowd[-1], "b", name=f"{number}")
+            await stream.set("a", "where nobody is")
             await stream.hub.settled()
         for each in (crowd[0], crowd[-1]):  # which see that no time goes back
             assert each.told[2:] == [
@@ -613,7 +630,7 @@ class Play:
 
 
 @settings(max_examples=200)
-@given(st.lists(STEPS, max_size=40), st.sampled_from([1, 2, AT_ONCE]))
+@given(st.lists(STEPS, max_size=40), st.sampled_from([0, 1, 2, AT_ONCE]))
 def test_whoever_joins_leaves_and_comes_back_knows_what_there_is(
     steps: list[tuple[Any, ...]], at_once: int
 ) -> None:

@@ -1,0 +1,121 @@
+"""Everything at once: whenever it is quiet, everybody knows what there is."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import pytest
+import trio
+import trio.testing
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from motia_trio.actors import clock as clock_module
+from motia_trio.streams import hub as hub_module
+from tests.streams.world import BRIEF, World
+
+PEOPLE = 4
+START = 1_800_000_000.0
+
+WHO = st.integers(0, PEOPLE - 1)
+STREAM = st.sampled_from(["chat", "chat", "brief", "few"])
+GROUP = st.sampled_from(["g1", "g1", "g2"])
+KEY = st.sampled_from("abc")
+PLACE = (STREAM, GROUP, st.none() | KEY)
+WRITE = st.tuples(
+    st.sampled_from(["set", "set", "set", "set", "update", "update", "delete", "delete", "clear"]),
+    STREAM,
+    GROUP,
+    KEY,
+)
+
+WRITES = st.tuples(st.just("write"), WHO, WRITE)
+SENDS = st.tuples(st.just("send"), WHO, *PLACE)
+JOINS = st.tuples(st.just("join"), WHO, *PLACE)
+LEAVES = st.tuples(st.just("leave"), WHO, st.integers(0, 5))
+CONNECTS = st.tuples(st.just("connect"), WHO)
+READS = st.tuples(st.just("read"), WHO, st.sampled_from([0, 1, 2, 5]))
+ALONE = st.one_of(
+    WRITES,
+    WRITES,
+    WRITES,
+    SENDS,
+    JOINS,
+    JOINS,
+    LEAVES,
+    CONNECTS,
+    READS,
+    st.lists(WRITE, min_size=1, max_size=4).map(lambda writes: ("together", 0, *writes)),
+    st.tuples(st.just("hang up"), WHO, st.booleans()),
+)
+STEPS = st.one_of(
+    ALONE,
+    ALONE,
+    ALONE,
+    st.lists(st.one_of(WRITES, WRITES, JOINS, LEAVES, CONNECTS), min_size=2, max_size=8).map(
+        lambda steps: ("at once", 0, *steps)
+    ),
+    st.lists(WRITES, min_size=5, max_size=15).map(lambda steps: ("at once", 0, *steps)),
+    st.tuples(st.just("pass time"), WHO, st.sampled_from([0.01, BRIEF / 2, BRIEF])),
+    st.tuples(st.just("be quiet"), WHO),
+)
+RESTARTS = st.tuples(st.just("restart"), WHO, st.booleans())
+
+# at the beginning people come, and follow something
+BEGINNING: list[tuple[Any, ...]] = [
+    *(("connect", who) for who in range(PEOPLE)),
+    *(("join", who, "chat", "g1", None) for who in range(PEOPLE)),
+    ("join", 0, "chat", "g1", "a"),
+    ("join", 1, "brief", "g1", None),
+    ("join", 2, "few", "g1", None),
+    ("join", 3, "few", "g1", "a"),
+]
+
+
+def live(steps: list[tuple[Any, ...]], store: str, at_once: int, **settings: Any) -> None:
+    """Have a world live through everything."""
+
+    async def main(root: Path) -> None:
+        async with trio.open_nursery() as nursery:
+            world = World(root, store, nursery, people=PEOPLE, **settings)
+            await world.start()
+            for each in [*BEGINNING, *steps]:
+                await world.do(*each)
+            await world.quiet()
+            await world.stop()
+
+    clock = trio.testing.MockClock()
+    wall = SimpleNamespace(time=lambda: START + clock.current_time())
+    with (
+        tempfile.TemporaryDirectory() as root,
+        mock.patch.object(hub_module, "AT_ONCE", at_once),
+        mock.patch.object(clock_module, "time", wall),
+    ):
+        trio.run(main, Path(root), clock=clock)
+
+
+SETTINGS = {
+    "at_once": st.sampled_from([0, 1, 64]),
+    "stream_buffer": st.sampled_from([3, 8, 1000]),
+    "stream_log": st.sampled_from([10, 10_000]),
+}
+
+
+@settings(max_examples=150)
+@given(st.lists(STEPS | RESTARTS, max_size=40), st.fixed_dictionaries(SETTINGS))
+def test_whenever_it_is_quiet_everybody_knows_what_there_is_in_memory(
+    steps: list[tuple[Any, ...]], manner: dict[str, Any]
+) -> None:
+    live(steps, "memory:", **manner)
+
+
+@settings(max_examples=40)
+@given(st.lists(STEPS | RESTARTS, max_size=40), st.fixed_dictionaries(SETTINGS))
+def test_whenever_it_is_quiet_everybody_knows_what_there_is_on_disk(
+    steps: list[tuple[Any, ...]], manner: dict[str, Any]
+) -> None:
+    live(steps, "sqlite:///store.db", synchronous="off", **manner)

@@ -1,0 +1,393 @@
+"""A service whose streams people follow, and everything that happens to them.
+
+Whenever it is quiet, everybody knows what there is: that is what :meth:`World.quiet` sees to.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from math import inf
+from pathlib import Path
+from typing import Any, Protocol
+
+import attrs
+import trio
+import trio.testing
+
+from motia_trio import App, open_runtime, queue, step
+from motia_trio.data import Data
+from motia_trio.service import Service
+from motia_trio.stream_server.crowd import Guest
+from motia_trio.streams.sessions import Closing, Session
+from tests.streams.followers import Client, Follow
+from tests.streams.stage import Pipe
+
+#: seconds after which it should have become quiet
+PATIENCE = 10.0
+#: items of this stream expire after so many seconds; a group of that one has so many at the most
+BRIEF, FEW = 1.0, 2
+STREAMS: list[dict[str, Any]] = [
+    {"name": "chat"},
+    {"name": "brief", "ttl": BRIEF},
+    {"name": "few", "max_items": FEW},
+]
+INCREMENT = {"type": "increment", "path": "n"}
+
+Write = tuple[str, str, str, str, int]
+
+
+class End(Protocol):
+    """A connection, as whoever has it sees it."""
+
+    open: bool
+
+    def say(self, frame: dict[str, Any], then: Callable[[], object] | None = None) -> None:
+        """Send a frame; ``then`` is called when the server has done what it says."""
+        ...
+
+    def read(self, number: float) -> None:
+        """Read so many messages more, and then none."""
+        ...
+
+    def hang_up(self, *, reset: bool) -> None:
+        """End it, and hear nothing more."""
+        ...
+
+
+class MemoryEnd:
+    """A session whose messages go through a pipe in memory, which cuts the last that it takes."""
+
+    def __init__(self, world: World, client: Client) -> None:
+        self.open = True
+        self.session: Session | None = None
+        self._pipe = Pipe(client, cuts=True)
+        self._then: Callable[[], object] | None = None
+        self._say, self._said = trio.open_memory_channel[Any](inf)
+        world.connections.start_soon(self._serve, world.rt)
+
+    async def _serve(self, rt: Service) -> None:
+        crowd = rt.crowd
+        guest = await crowd.admit(Data(), "/", [], {"client": ("1.2.3.4", 5)})
+        assert isinstance(guest, Guest)
+        try:
+            async with trio.open_nursery() as nursery:
+                self.session = session = crowd.session(guest, self._pipe, nursery)
+                closing: Closing | None = None
+                try:
+                    closing = await session.run(self._receive)
+                finally:
+                    self.open = False
+                    crowd.tell_closed(guest, closing)
+                    await session.leave()
+                nursery.cancel_scope.cancel()
+        finally:
+            guest.leave()
+
+    async def _receive(self) -> str | None:
+        if self._then is not None:
+            self._then()
+        frame, self._then = await self._said.receive()
+        return None if frame is None else json.dumps(frame)
+
+    def say(self, frame: dict[str, Any], then: Callable[[], object] | None = None) -> None:
+        """Send a frame."""
+        self._say.send_nowait((frame, then))
+
+    def read(self, number: float) -> None:
+        """Read so many messages more, and then none."""
+        self._pipe.room = 0
+        self._pipe.give_room(number)
+
+    def hang_up(self, *, reset: bool) -> None:
+        """End it, and hear nothing more."""
+        self.open = False
+        self._pipe.client = _Deaf()
+        if reset:
+            self._pipe.break_off()
+        self._say.send_nowait((None, None))
+
+
+class _Deaf(Client):
+    def hear(self, text: str | bytes) -> None:
+        """Nobody is there any more."""
+
+
+@attrs.define(eq=False)
+class Person:
+    """Somebody who follows streams, over all the connections that are needed for it."""
+
+    world: World
+    resumes: bool
+    follows: dict[str, Follow] = attrs.field(factory=dict)
+    client: Client = attrs.field(factory=Client)
+    end: End | None = None
+    joined: int = 0
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is a connection, as far as is known."""
+        return self.end is not None and self.end.open
+
+    async def connect(self) -> None:
+        """Have a connection, and everything joined on it."""
+        if self.is_there:
+            return
+        self.client = Client()
+        self.end = await self.world.make_end(self.client)
+        for follow in self.follows.values():
+            follow.connect()
+            self._join(follow)
+
+    def _join(self, follow: Follow) -> None:
+        if self.end is not None and self.end.open:
+            self.client.join(follow)
+            self.end.say(follow.frame("join"))
+
+    def join(self, stream: str, group: str, key: str | None) -> None:
+        """Follow one place more."""
+        self.joined += 1
+        follow = Follow(f"s{self.joined}", stream, group, key, self.resumes)
+        self.follows[follow.id] = follow
+        self._join(follow)
+
+    def leave(self, which: int) -> None:
+        """Follow one place less."""
+        if self.follows:
+            name = list(self.follows)[which % len(self.follows)]
+            follow, client = self.follows.pop(name), self.client
+            if self.end is not None and self.end.open and name in client.follows:
+                self.end.say(
+                    follow.frame("leave"), lambda: client.leave(follow, self.world.last_change)
+                )
+
+    def hang_up(self, *, reset: bool) -> None:
+        """Have no connection any more."""
+        if self.end is not None and self.end.open:
+            self.end.hang_up(reset=reset)
+
+
+class World:
+    """People, and a service that may be started again and again on one store."""
+
+    def __init__(
+        self,
+        root: Path,
+        store: str,
+        nursery: trio.Nursery,
+        *,
+        people: int,
+        make_end: Callable[[World, Client], Any] = MemoryEnd,
+        streams: str | None = None,
+        **settings: Any,
+    ) -> None:
+        self.rt: Service
+        self.connections: trio.Nursery
+        self.people = [Person(self, resumes=number % 2 == 1) for number in range(people)]
+        self._nursery = nursery
+        self._make_end = make_end
+        self._streams = streams
+        self._stop: trio.Event
+        self._scope: trio.CancelScope
+        self._over: trio.Event
+        self._numbers = 0
+        # who should have heard of which event
+        self._expected: list[tuple[Client, Follow, int]] = []
+        together = step(queue("together"), name="Together", delivery="transactional")(_together)
+        self._app = App([together], streams=STREAMS, root=root, store=store, **settings)
+
+    # the service
+
+    async def start(self) -> None:
+        """Start it."""
+        await self._nursery.start(self._serve)
+
+    async def _serve(self, task_status: trio.TaskStatus[None]) -> None:
+        self._stop, self._over = trio.Event(), trio.Event()
+        with trio.CancelScope() as self._scope:
+            async with open_runtime(self._app, observers=(), streams=self._streams) as self.rt:
+                async with trio.open_nursery() as self.connections:
+                    task_status.started()
+                    await self._stop.wait()
+                    if self._streams is None:  # else the edge does that
+                        await self.rt.shared.hub.settled()
+                        for person in self.people:
+                            if isinstance(person.end, MemoryEnd) and person.end.session:
+                                person.end.session.stop()
+        self._over.set()
+
+    async def restart(self, *, crash: bool) -> None:
+        """Stop it, in order or not, and start it again; it takes a second."""
+        if crash:
+            self._scope.cancel()
+        else:
+            for person in self.people:  # nobody holds it up
+                if person.end is not None and person.end.open:
+                    person.end.read(inf)
+            self._stop.set()
+        await self._over.wait()
+        self.pass_time(1)
+        await self.start()
+
+    async def stop(self) -> None:
+        """Stop it for good."""
+        for person in self.people:
+            person.hang_up(reset=False)
+        self._stop.set()
+        await self._over.wait()
+
+    async def make_end(self, client: Client) -> Any:
+        """Give a connection."""
+        made = self._make_end(self, client)
+        return made if isinstance(made, MemoryEnd) else await made
+
+    @staticmethod
+    def pass_time(seconds: float) -> None:
+        """Let it be later, where a test has the clock."""
+        clock = trio.lowlevel.current_clock()
+        if isinstance(clock, trio.testing.MockClock):
+            clock.jump(seconds)
+
+    # what happens
+
+    async def do(self, what: str, *details: Any) -> None:
+        """Have something happen."""
+        person = self.people[details[0] % len(self.people)] if details else self.people[0]
+        match what:
+            case "at once":
+                async with trio.open_nursery() as nursery:
+                    for each in details[1:]:
+                        nursery.start_soon(self.do, *each)
+            case "write":
+                await self.write(details[1])
+            case "together":
+                writes = [self._numbered(write) for write in details[1:]]
+                await self.rt.enqueue("together", writes)
+            case "send":
+                await self.send(*details[1:])
+            case "connect":
+                await person.connect()
+            case "join":
+                person.join(*details[1:])
+            case "leave":
+                person.leave(details[1])
+            case "hang up":
+                person.hang_up(reset=details[1])
+            case "read":
+                if person.end is not None and person.end.open:
+                    person.end.read(details[1])
+            case "pass time":
+                self.pass_time(details[1])
+            case "restart":
+                await self.restart(crash=details[1])
+            case "be quiet":
+                await self.quiet()
+
+    def _numbered(self, write: tuple[str, ...]) -> Write:
+        self._numbers += 1
+        what, stream, group, key = write
+        return what, stream, group, key, self._numbers
+
+    async def write(self, write: tuple[str, ...]) -> None:
+        """Change an item, or a group."""
+        await _apply(self.rt.streams, self._numbered(write))
+
+    async def send(self, stream: str, group: str, key: str | None) -> None:
+        """Send an event."""
+        self._numbers += 1
+        number = self._numbers
+        expected = [
+            (person.client, follow, number)
+            for person in self.people
+            if person.is_there
+            for follow in person.client.follows.values()
+            if follow.live
+            and (follow.stream, follow.group) == (stream, group)
+            and follow.key in {None, key}
+        ]
+        channel = {"groupId": group} if key is None else {"groupId": group, "id": key}
+        await self.rt.streams[stream].send(channel, {"type": "note", "data": number})
+        self._expected += expected
+
+    # what there is
+
+    @property
+    def last_change(self) -> int:
+        """The number of the last change that is kept."""
+        return self.rt.store.snapshot("(test)", "-", "-", 0).seq
+
+    async def there(self, follow: Follow) -> Any:
+        """What whoever follows something should know."""
+        stream = self.rt.streams[follow.stream]
+        keys = await stream.keys(follow.group)
+        values = await stream.list(follow.group)
+        items = {key: {"id": key, **value} for key, value in zip(keys, values, strict=True)}
+        return items if follow.key is None else items.get(follow.key)
+
+    async def quiet(self) -> None:
+        """Have everybody connected and reading, and see that they know what there is."""
+        await self.rt.quiesce()
+        until = time.monotonic() + PATIENCE
+        while differences := await self._differences():
+            assert time.monotonic() < until, differences
+            # the system's clock goes on, and sweeps are no closer together than that
+            await trio.to_thread.run_sync(time.sleep, 0.001)
+            self.pass_time(0.02)
+        self._check_counts()
+
+    async def _differences(self) -> list[Any]:
+        differences: list[Any] = []
+        for person in self.people:
+            await person.connect()
+            assert person.end is not None
+            person.end.read(inf)
+            assert person.client.errors == []
+            for follow in person.follows.values():
+                there = await self.there(follow)
+                if not follow.live or follow.state.value != there:
+                    differences.append((follow, there))
+            if person.client.follows.keys() != person.follows.keys():
+                differences.append((person.client.follows, person.follows))
+        differences += [
+            (follow, number)
+            for client, follow, number in self._expected
+            if number not in client.events
+            and any(client is each.client and each.is_there for each in self.people)
+            and client.follows.get(follow.id) is follow
+        ]
+        return differences
+
+    def _check_counts(self) -> None:
+        follows = [follow for person in self.people for follow in person.follows.values()]
+        for person in self.people:
+            person.client.check_answers()
+        statistics = self.rt.shared.hub.statistics()
+        assert statistics.subscriptions == len(follows)
+        assert statistics.groups == len({follow.place[:2] for follow in follows})
+        assert statistics.waiting == 0
+        assert self.rt.crowd.subscriptions == len(follows)
+        for stream, group in {follow.place[:2] for follow in follows}:
+            assert self.rt.shared.hub.presence(stream, group) == sum(
+                any(follow.place[:2] == (stream, group) for follow in person.follows.values())
+                for person in self.people
+            )
+
+
+async def _together(writes: list[Write], ctx: Any) -> None:
+    for write in writes:
+        await _apply(ctx.streams, write)
+
+
+async def _apply(streams: Any, write: Write) -> None:
+    what, name, group, key, number = write
+    stream = streams[name]
+    match what:
+        case "set":
+            await stream.set(group, key, {"n": number})
+        case "update":
+            await stream.update(group, key, INCREMENT)
+        case "delete":
+            await stream.delete(group, key)
+        case "clear":
+            await stream.clear(group)
