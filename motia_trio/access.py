@@ -177,7 +177,7 @@ class Transaction:
 
     async def write(self, write: Write) -> Sequence[Change]:
         """Change items, and tell what that will do."""
-        await trio.lowlevel.checkpoint()
+        await self._wait_for_turn()
         self._check_open()
         keep = None
         if isinstance(write, (Put, Update)):
@@ -197,7 +197,7 @@ class Transaction:
 
     async def send(self, stream: str, group: str, key: str | None, event: bytes) -> None:
         """Note an event, of which is told when everything is kept."""
-        await trio.lowlevel.checkpoint()
+        await self._wait_for_turn()
         self._check_open()
         self._grow(len(event))
         router, now = self._shared.router, self._shared.clock.now()
@@ -211,6 +211,12 @@ class Transaction:
     def close(self) -> None:
         """The handler has ended: what is asked for from here on would be kept by nobody."""
         self._over = True
+
+    async def _wait_for_turn(self) -> None:
+        """Wait as all who write do where crowds are told: not at the commit, which is shielded."""
+        await trio.lowlevel.checkpoint()
+        if self._shared.hub.is_crowded:
+            await self._shared.hub.wait_for_turn()
 
     def _check_open(self) -> None:
         if self._over:

@@ -43,6 +43,7 @@ __all__ = [
     "StreamClientRefused",
     "StreamConnectionFailed",
     "StreamHookFailed",
+    "StreamJoinRefused",
     "TickFailed",
     "TickSkipped",
     "TopicUnheard",
@@ -366,6 +367,18 @@ class StreamClientClosed:
 
 
 @frozen
+class StreamJoinRefused:
+    """A client may not follow what it asked for.
+
+    ``reason`` is one of few sentences, whatever the client has chosen; that is in ``detail``.
+    """
+
+    address: str
+    reason: str
+    detail: str
+
+
+@frozen
 class StreamHookFailed:
     """What decides who may listen raised, ran out of time, or gave what is no decision.
 
@@ -419,6 +432,7 @@ Event: TypeAlias = (
     | StreamClientRefused
     | StreamClientClosed
     | StreamHookFailed
+    | StreamJoinRefused
     | StreamConnectionFailed
 )
 

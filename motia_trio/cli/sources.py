@@ -45,14 +45,15 @@ def settings_from(root: Path, environment: Mapping[str, str], flags: Mapping[str
 def _flat(path: Path, values: Mapping[str, Any]) -> Mapping[str, Any]:
     """The settings of a file, with those of its table ``[streams]`` by their whole names.
 
-    There ``port`` is ``stream_port``, and so are the others; ``authenticate`` is itself.
+    There ``port`` is ``stream_port``, which may be written, too; ``authenticate`` is itself.
     """
     table = values.get("streams")
     if not isinstance(table, dict):
         return values  # a setting "streams" is told of as any unknown one
     flat = {name: value for name, value in values.items() if name != "streams"}
     for key, value in table.items():
-        name = key if key == "authenticate" else f"stream_{key}"
+        whole = key == "authenticate" or key.startswith("stream_")
+        name = key if whole else f"stream_{key}"
         if name in flat:
             raise SettingInvalid(f"{path}: {name} is there twice: also as {key} in [streams]")
         flat[name] = value

@@ -132,12 +132,13 @@ async def converse(
         ConnectionRefused: and so it would be the next time.
         MessageTooLarge: a message is larger than the limit, and would be so the next time.
     """
+    link: Link | None = None
     with trio.move_on_after(limits.connect_timeout) as patience:
         try:
             link = Link(await dial(address, context))
         except (OSError, trio.BrokenResourceError) as error:
             raise Lost(f"no connection: {error.__cause__ or error}") from error
-    if patience.cancelled_caught:
+    if link is None:
         raise Lost(f"no connection within {limits.connect_timeout:g} s")
     async with aclosing(link):
         try:

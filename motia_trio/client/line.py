@@ -43,7 +43,7 @@ class Line:
     ) -> None:
         self._address = address
         self._token = token
-        self._token_in = token_in
+        self._token_in: TokenIn = token_in
         self._ssl_context = ssl_context
         self._backoff = backoff
         self._limits = limits

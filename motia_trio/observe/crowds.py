@@ -13,6 +13,7 @@ from motia_trio.events import (
     StreamClientRefused,
     StreamConnectionFailed,
     StreamHookFailed,
+    StreamJoinRefused,
 )
 from motia_trio.observe.stream_lines import USUAL
 
@@ -87,6 +88,8 @@ def crowd_of(event: Event) -> Hashable | None:
     What a client chooses is no part of it: else it could make up a kind for each line.
     """
     match event:
+        case StreamJoinRefused():
+            return type(event), event.reason
         case StreamClientRefused():
             return "refused", event.status, event.reason
         case StreamClientClosed():  # the usual ones are only told to who looks for defects

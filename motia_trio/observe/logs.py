@@ -39,6 +39,7 @@ from motia_trio.events import (
     StreamClientRefused,
     StreamConnectionFailed,
     StreamHookFailed,
+    StreamJoinRefused,
     TickFailed,
     TickSkipped,
     TopicUnheard,
@@ -208,6 +209,7 @@ def _tell(event: Event) -> tuple[int, str, dict[str, Any]]:
             StreamClientRefused()
             | StreamClientClosed()
             | StreamHookFailed()
+            | StreamJoinRefused()
             | StreamConnectionFailed()
         ):
             return tell_stream(event)

@@ -10,6 +10,7 @@ from motia_trio.events import (
     StreamClientRefused,
     StreamConnectionFailed,
     StreamHookFailed,
+    StreamJoinRefused,
 )
 
 __all__ = ["USUAL", "tell_stream"]
@@ -19,7 +20,13 @@ USUAL = frozenset({1000, 1001, 1005, 1006})
 
 
 def tell_stream(
-    event: StreamClientRefused | StreamClientClosed | StreamHookFailed | StreamConnectionFailed,
+    event: (
+        StreamClientRefused
+        | StreamClientClosed
+        | StreamJoinRefused
+        | StreamHookFailed
+        | StreamConnectionFailed
+    ),
 ) -> tuple[int, str, dict[str, Any]]:
     """Give the level, the message and the fields of an event."""
     match event:
@@ -36,6 +43,9 @@ def tell_stream(
             if event.lagged:
                 level = logging.WARNING
             return level, f"stream client closed, {event.code}: {event.reason}", fields
+        case StreamJoinRefused():
+            fields = {"client": event.address, "detail": event.detail}
+            return logging.INFO, f"stream join refused: {event.reason}", fields
         case StreamHookFailed():
             fields = {"error": event.error, "where": event.where}
             if event.traceback:

@@ -9,7 +9,7 @@ from attrs import evolve, field, frozen
 from pydantic import BeforeValidator, Field
 
 from motia_trio.data import alias
-from motia_trio.errors import LoadFailed, Problem
+from motia_trio.errors import LoadFailed, Problem, nearest
 from motia_trio.steps.explaining import read_config, unknown_keys
 from motia_trio.steps.hooks import Hook, inspect_hook
 from motia_trio.steps.raw import Name, Raw, Seconds
@@ -103,6 +103,11 @@ def parse_stream(config: object, *, source: str) -> StreamDeclaration:
             compiled = compile_schema(schema)
         except SchemaInvalid as error:
             problems.append(Problem(source, f"{key}: {error}"))
+    problems += [  # without it, anybody could follow
+        Problem(source, f"unknown key {key!r}; did you mean {meant!r}?")
+        for key in raw.model_extra or {}
+        if (meant := nearest(key, _HOOKS)) is not None
+    ]
     hooks: dict[str, Hook] = {}
     for name in _HOOKS:
         if (function := getattr(raw, alias(name))) is not None:

@@ -96,8 +96,10 @@ class Connection:
             async with trio.open_nursery() as self._nursery:
                 await self._speak(self._nursery)
                 self._nursery.cancel_scope.cancel()
+            self._nursery = None  # who lingers is not pinged
             await self.line.linger()
         except BaseException as error:  # noqa: ASYNC103, BLE001 - what must pass is raised there
+            self._nursery = None
             self._judge(error)
             if self.line.parted or self._closing is not None:
                 await self.line.aclose()

@@ -19,7 +19,7 @@ from motia_trio.access import Direct
 from motia_trio.actors import drive, in_thread, to_its_end
 from motia_trio.context import RUNNING, Context
 from motia_trio.errors import Closed, TimedOut
-from motia_trio.events import StreamHookFailed
+from motia_trio.events import AppWarned, StreamHookFailed, StreamJoinRefused
 from motia_trio.failures import leaves, tell_error
 from motia_trio.messages import Origin, new_trace_id
 from motia_trio.steps import Step
@@ -79,6 +79,7 @@ class Gates:
         self._limit = limit
         # for each function its own: where one hangs, the others have theirs
         self._threads: dict[tuple[str | None, str], trio.CapacityLimiter] = {}
+        self._warned = False
         self._running = 0
         self._idle = trio.Event()
 
@@ -102,7 +103,16 @@ class Gates:
             ctx,
             _admission,
         )
-        return await self._decided(call) or Admission(allowed=False)
+        admission: Admission = await self._decided(call) or Admission(allowed=False)
+        if admission.allowed and admission.context is None and not self._warned:
+            self._warned = True
+            self._shared.observers.tell(
+                AppWarned(
+                    f"authenticate ({source}) returned None, which lets a client in, with None for "
+                    "its context; return False to refuse it"
+                )
+            )
+        return admission
 
     async def join(self, stream: StreamDeclaration, subscription: Data, auth: Any) -> bool:
         """Tell whether a client may join. A checkpoint if the stream has something to say.
@@ -124,6 +134,10 @@ class Gates:
         call = self._call(stream, hook, subscription, auth, _may_join)
         call.unclaimed = unclaimed
         return bool(await self._decided(call))
+
+    def tell_refused(self, address: str, reason: str, subscription: str) -> None:
+        """Tell the observers that a client may not follow what it asked for."""
+        self._shared.observers.tell(StreamJoinRefused(address, reason, subscription))
 
     async def leave(self, stream: StreamDeclaration, subscription: Data, auth: Any) -> None:
         """Tell the stream that a client has left. A checkpoint if it has a function for that.

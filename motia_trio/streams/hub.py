@@ -98,6 +98,7 @@ class Hub:
         self._wake = trio.Event()
         self._calm = trio.Event()
         self._busy = 0  # how much a crowd is being told of
+        self._over = False
         #: the ``seq`` of the last change that everybody has been told of whom it concerns
         self.told = 0
         #: what is counted for :meth:`statistics`; sessions count themselves
@@ -159,7 +160,7 @@ class Hub:
     @property
     def is_crowded(self) -> bool:
         """Whether so much is to be told that whoever writes has to wait."""
-        return len(self._inbox) > BEHIND
+        return len(self._inbox) > BEHIND and not self._over
 
     async def wait_for_turn(self) -> None:
         """Wait as long as too much is to be told. A checkpoint then."""
@@ -168,27 +169,34 @@ class Hub:
 
     async def settled(self) -> None:
         """Wait until all that was committed has been told. A checkpoint if there is something."""
-        while self._is_behind():
+        while self._is_behind() and not self._over:
             await self._calm.wait()
 
     async def run(self) -> None:
         """Tell large crowds of what there is, until cancelled."""
-        while True:
-            await self._wake.wait()
-            self._wake = trio.Event()
-            pushes = 0
-            while self._inbox:
-                entries = self._take()
-                self._busy = len(entries)
-                pushes = await self._tell_crowd(entries, pushes)
-                self._busy = 0
-                for entry in entries:
-                    if not isinstance(entry, _Sent):
-                        self.told = entry.seq
-                self._answer_those_due()
-                if len(self._inbox) <= BEHIND:
-                    self._calm.set()
-                    self._calm = trio.Event()
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake = trio.Event()
+                await self._tell_all()
+        finally:  # nobody is told any more, so nobody has to wait for that
+            self._over = True
+            self._calm.set()
+
+    async def _tell_all(self) -> None:
+        pushes = 0
+        while self._inbox:
+            entries = self._take()
+            self._busy = len(entries)
+            pushes = await self._tell_crowd(entries, pushes)
+            self._busy = 0
+            for entry in entries:
+                if not isinstance(entry, _Sent):
+                    self.told = entry.seq
+            self._answer_those_due()
+            if len(self._inbox) <= BEHIND:
+                self._calm.set()
+                self._calm = trio.Event()
 
     def _take(self) -> list[Change | _Sent]:
         """Take out what is next for one group: who is in it is sent all of that at once.

@@ -39,6 +39,15 @@ class Outbox:
         return len(self._waiting)
 
     @property
+    def end(self) -> int:
+        """The number that the next message gets: all that waits has a smaller one."""
+        return self._next
+
+    def has_sent(self, end: int) -> bool:
+        """Whether all that waited when :attr:`end` was so has been taken out."""
+        return next(iter(self._waiting), end) >= end
+
+    @property
     def bytes(self) -> int:
         """Bytes of what waits, answers to joins left out."""
         return self._bytes

@@ -8,6 +8,7 @@ import trio
 from attrs import frozen
 
 from motia_trio.data import Data
+from motia_trio.errors import nearest
 from motia_trio.failures import tell_error
 from motia_trio.streams.outbox import Outbox
 from motia_trio.streams.rooms import Subscription
@@ -91,12 +92,13 @@ class Session:
     """Reads what a client asks for, and has it sent what it follows: a member of the hub.
 
     What cannot be sent at once waits in an outbox, which a task empties. A join is answered when
-    nothing waits: so there is one snapshot in memory at the most, whatever a client asks for.
+    nothing waits of what waited when it came: so there is one snapshot in memory at the most,
+    whatever a client asks for, and one that never catches up is answered as well.
     """
 
     __slots__ = (
-        "_address", "_answering", "_auth", "_awaited", "_bad", "_bounds", "_closing", "_gates",
-        "_gone", "_hub", "_idle", "_joined", "_line", "_nursery", "_outbox", "_pending",
+        "_address", "_answering", "_auth", "_awaited", "_bad", "_before", "_bounds", "_closing",
+        "_gates", "_gone", "_hub", "_idle", "_joined", "_line", "_nursery", "_outbox", "_pending",
         "_pump_scope", "_pumping", "_quota", "_scope", "_stopping", "_streams",
     )  # fmt: skip
 
@@ -130,6 +132,8 @@ class Session:
         # joins that wait for their answer, and the one that is to come from the hub
         self._pending: list[Subscription] = []
         self._awaited: Subscription | None = None
+        # what has to go out of the outbox before the next of them is answered
+        self._before: int | None = None
         # there while something waits
         self._outbox: Outbox | None = None
         self._pump_scope: trio.CancelScope | None = None
@@ -221,6 +225,11 @@ class Session:
         if declaration is None:
             words = f"join: no stream {frame.stream!r}"
             self.push(error_message(words, frame.subscription))
+            close = nearest(
+                frame.stream[:64], self._streams
+            )  # it costs as the square of the length
+            hint = f"; did it mean {close!r}?" if close else ""
+            self._gates.tell_refused(self._address, "no such stream", f"{frame.stream!r:.80}{hint}")
             return
         known = self._joined.get(frame.subscription)
         if known is not None:
@@ -233,6 +242,7 @@ class Session:
         if limit is not None:
             words = f"join: too many subscriptions: {limit}"
             self.push(error_message(words, frame.subscription))
+            self._gates.tell_refused(self._address, "too many subscriptions", f"at most {limit}")
             return
         subscription = Subscription(
             frame.subscription, frame.stream, frame.group, frame.key, frame.since
@@ -245,6 +255,8 @@ class Session:
                 self._quota.give(self._address)
         if not allowed:
             self.push(self._hub.refusal(subscription))
+            what = f"{frame.stream!r:.80}, {frame.group!r:.80}"
+            self._gates.tell_refused(self._address, "unauthorized", what)
             return
         self._joined[frame.subscription] = subscription, declaration
         self._hub.arrive(self, subscription)
@@ -322,13 +334,28 @@ class Session:
             self._start_pump()
         self._answer_pending()
 
-    def _answer_pending(self) -> None:
-        """Have the joins answered that wait, one after the other, as long as nothing else waits."""
+    def _answer_amid(self) -> None:
+        """Have a join answered though more waits, once that which waited before it was sent."""
+        if not self._pending or self._awaited is not None or self._closing is not None:
+            return
+        outbox = self._outbox
+        if self._before is None:
+            self._before = 0 if outbox is None else outbox.end
+        if outbox is None or outbox.has_sent(self._before):
+            self._before = None
+            self._answer_pending(amid=True)
+
+    def _answer_pending(self, *, amid: bool = False) -> None:
+        """Have the joins answered that wait, one after the other, as long as nothing else waits.
+
+        ``amid`` what waits, one of them is.
+        """
         if self._answering:  # the hub has answered one at once: the loop below goes on
             return
         self._answering = True
         try:
-            while self._pending and self._awaited is None and not self._pumping:
+            while self._pending and self._awaited is None and (amid or not self._pumping):
+                amid = False
                 subscription = self._pending.pop(0)
                 if not subscription.over:
                     self._awaited = subscription
@@ -351,11 +378,12 @@ class Session:
                 await self._line.flush()
                 while messages := self._next():
                     await self._line.send(messages)
+                    self._answer_amid()
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 self._gone = True
                 self._scope.cancel()
         self._pump_scope = None
-        self._pumping = False
+        self._pumping, self._before = False, None
         if self._idle is not None:
             self._idle.set()
             self._idle = None
@@ -370,6 +398,8 @@ class Session:
             message = self._outbox.take()
             if message is None:
                 self._outbox = None
+                if self._before is not None:
+                    self._before = 0  # the next outbox counts anew
                 break
             messages.append(message)
             size += len(message.text)

@@ -173,7 +173,7 @@ def error_message(words: str, subscription: str | None = None) -> Message:
 
 
 def item_data(raw: bytes, key: str) -> bytes:
-    """Give an item as clients get it: with its ``id``, if it is an object without one."""
+    """Give an item as clients get it: an object has its ``id`` in it, whatever it says itself."""
     if raw[:1] != b"{":
         return raw
     try:
@@ -181,7 +181,10 @@ def item_data(raw: bytes, key: str) -> bytes:
     except msgspec.DecodeError:  # keys that are no text of UTF-8: nothing of ours writes such
         return raw
     if "id" in names:
-        return raw
+        if names["id"] == (own := codec.encode(key)):
+            return raw
+        # clients tell items by it: two of one id would be one, and could not be removed
+        return msgspec.json.encode({**names, "id": msgspec.Raw(own)})
     return b'{"id":%b%b%b' % (codec.encode(key), b"," if names else b"", raw[1:])
 
 

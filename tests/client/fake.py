@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import trio
@@ -22,7 +23,21 @@ from trio_websocket import (
 from motia_trio.client import StreamClient, open_stream_client
 from motia_trio.client.address import Address
 
+if TYPE_CHECKING:
+    import pytest
+
 URL = "ws://streams.test:3112/"
+A1, A2, B1 = {"id": "a", "n": 1}, {"id": "a", "n": 2}, {"id": "b", "n": 1}
+
+
+async def settled() -> None:
+    """Wait until all that was sent has been heard."""
+    await trio.testing.wait_all_tasks_blocked(0.001)
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What the log has as warnings."""
+    return [each.getMessage() for each in caplog.records if each.levelno >= logging.WARNING]
 
 
 class Wire(trio.abc.Stream):

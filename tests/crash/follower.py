@@ -72,6 +72,9 @@ class Follower:
     #: the ``seq`` of the last message of each stream
     seqs: dict[str, int] = attrs.field(factory=dict)
     counts: Counter[str] = attrs.field(factory=Counter)
+    #: what may come of an item that it never had, as it was cut off amid changes that were merged
+    _unsure: set[str] = attrs.field(factory=set)
+    _told: set[tuple[str, str]] = attrs.field(factory=set)
     _stamp: float = 0
 
     async def run(self, address: tuple[str, int]) -> None:
@@ -96,6 +99,7 @@ class Follower:
             return
         _hold(peer.status == 101, f"{self.name}: {peer.head!r}")
         fresh: set[str] = set()
+        self._unsure, self._told = set(), set()
         for number, stream in enumerate(self.streams):
             more: dict[str, Any] = (
                 {"since": self.seqs[stream]} if self.resumes and stream in self.seqs else {}
@@ -122,6 +126,7 @@ class Follower:
         fresh.add(stream)
         if kind == "resume":
             _hold(data == {"since": self.seqs[stream]}, f"{self.name}: resumed from {data}")
+            self._unsure.add(stream)
         elif kind == "sync":
             self.items[stream] = {}
             for item in data:
@@ -138,14 +143,15 @@ class Follower:
             f"{self.name}: {message['seq']} came after {self.seqs[stream]}: {message}",
         )
         _hold(
-            (there is None) == (kind == "create"),
+            (there is None) == (kind == "create")
+            or (kind != "create" and stream in self._unsure and (stream, key) not in self._told),
             f"{self.name}: {kind} of {stream} {key}, which was {there}: {message}",
         )
+        self._told.add((stream, key))
         if kind == "delete":
             # what was missed meanwhile is not told: only that it ended so
-            number = there or 0
-            self.items[stream].pop(key)
-            self.shown[stream, key] = max(self.shown.get((stream, key), 0), _delete_after(number))
+            if self.items[stream].pop(key, None) is not None:
+                self.shown[stream, key] = _delete_after(self.shown[stream, key])
         else:
             self._show(stream, key, data["number"])
 

@@ -39,6 +39,7 @@ from motia_trio.events import (
     StreamClientRefused,
     StreamConnectionFailed,
     StreamHookFailed,
+    StreamJoinRefused,
     TickFailed,
     TickSkipped,
     TopicUnheard,
@@ -202,6 +203,11 @@ EVENTS: list[tuple[Event, str, list[str]]] = [
         StreamHookFailed(None, "authenticate", "E: x", "f.py:1", "Traceback …", TRACE),
         "WARNING",
         ["authenticate failed: the client is refused", "E: x"],
+    ),
+    (
+        StreamJoinRefused("10.0.0.1", "no such stream", "'chta'; did it mean 'chat'?"),
+        "INFO",
+        ["stream join refused: no such stream", "client=10.0.0.1", "did it mean 'chat'?"],
     ),
     (
         StreamConnectionFailed("10.0.0.1", "E: x", "Traceback …"),

@@ -134,7 +134,11 @@ async def test_presence_counts_connections_that_are_in_a_group() -> None:
     async with open_stream() as stream:
         one, two = Listener(), Listener()
         assert stream.hub.presence("chat", "room") == 0
-        joined = [(one, stream.join(one)), (one, stream.join(one, "a")), (two, stream.join(two, "a"))]
+        joined = [
+            (one, stream.join(one)),
+            (one, stream.join(one, "a")),
+            (two, stream.join(two, "a")),
+        ]
         stream.join(two, "a", "elsewhere")
         assert stream.hub.presence("chat", "room") == 2
         for left, (listener, follow) in enumerate(joined):
@@ -618,7 +622,7 @@ class Play:
             for follow in listener.client.follows.values():
                 assert follow.live
                 assert follow.state.value == self.stream.now_in(follow.group, follow.key)
-            listener.client.check_answers()
+            assert listener.client.waits_for() == []
         present = {
             group: sum(
                 any(follow.group == group for follow in listener.client.follows.values())

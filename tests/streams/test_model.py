@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from motia_trio.actors import clock as clock_module
 from motia_trio.streams import hub as hub_module
-from tests.streams.world import BRIEF, World
+from tests.streams.world import BRIEF, PATIENCE, World
 
 PEOPLE = 4
 START = 1_800_000_000.0
@@ -80,13 +81,25 @@ def live(steps: list[tuple[Any, ...]], store: str, at_once: int, **settings: Any
     """Have a world live through everything."""
 
     async def main(root: Path) -> None:
+        now: Any = None
         async with trio.open_nursery() as nursery:
-            world = World(root, store, nursery, people=PEOPLE, **settings)
-            await world.start()
-            for each in [*BEGINNING, *steps]:
-                await world.do(*each)
-            await world.quiet()
-            await world.stop()
+            over = threading.Event()
+
+            async def watch() -> None:
+                """The clock stands still: so a test that hangs would hang for ever."""
+                assert await trio.to_thread.run_sync(over.wait, PATIENCE * 2), f"hangs at {now}"
+
+            nursery.start_soon(watch)
+            try:
+                world = World(root, store, nursery, people=PEOPLE, **settings)
+                await world.start()
+                for each in [*BEGINNING, *steps, ("be quiet", 0)]:
+                    now = each
+                    await world.do(*each)
+                now = "the end"
+                await world.stop()
+            finally:
+                over.set()
 
     clock = trio.testing.MockClock()
     wall = SimpleNamespace(time=lambda: START + clock.current_time())
@@ -118,4 +131,4 @@ def test_whenever_it_is_quiet_everybody_knows_what_there_is_in_memory(
 def test_whenever_it_is_quiet_everybody_knows_what_there_is_on_disk(
     steps: list[tuple[Any, ...]], manner: dict[str, Any]
 ) -> None:
-    live(steps, "sqlite:///store.db", synchronous="off", **manner)
+    live(steps, "sqlite:///store.db", **manner)

@@ -61,7 +61,8 @@ class MemoryEnd:
 
     def __init__(self, world: World, client: Client) -> None:
         self.open = True
-        self.session: Session | None = None
+        self._session: Session | None = None
+        self._stopping = False
         self._pipe = Pipe(client, cuts=True)
         self._then: Callable[[], object] | None = None
         self._say, self._said = trio.open_memory_channel[Any](inf)
@@ -73,8 +74,10 @@ class MemoryEnd:
         assert isinstance(guest, Guest)
         try:
             async with trio.open_nursery() as nursery:
-                self.session = session = crowd.session(guest, self._pipe, nursery)
+                self._session = session = crowd.session(guest, self._pipe, nursery)
                 closing: Closing | None = None
+                if self._stopping:
+                    session.stop()
                 try:
                     closing = await session.run(self._receive)
                 finally:
@@ -84,6 +87,12 @@ class MemoryEnd:
                 nursery.cancel_scope.cancel()
         finally:
             guest.leave()
+
+    def stop(self) -> None:
+        """Have the service end it in order."""
+        self._stopping = True
+        if self._session is not None:
+            self._session.stop()
 
     async def _receive(self) -> str | None:
         if self._then is not None:
@@ -213,8 +222,8 @@ class World:
                     if self._streams is None:  # else the edge does that
                         await self.rt.shared.hub.settled()
                         for person in self.people:
-                            if isinstance(person.end, MemoryEnd) and person.end.session:
-                                person.end.session.stop()
+                            if isinstance(person.end, MemoryEnd):
+                                person.end.stop()
         self._over.set()
 
     async def restart(self, *, crash: bool) -> None:
@@ -328,13 +337,13 @@ class World:
     async def quiet(self) -> None:
         """Have everybody connected and reading, and see that they know what there is."""
         await self.rt.quiesce()
+        await self.rt.shared.hub.settled()
         until = time.monotonic() + PATIENCE
         while differences := await self._differences():
             assert time.monotonic() < until, differences
             # the system's clock goes on, and sweeps are no closer together than that
             await trio.to_thread.run_sync(time.sleep, 0.001)
             self.pass_time(0.02)
-        self._check_counts()
 
     async def _differences(self) -> list[Any]:
         differences: list[Any] = []
@@ -349,6 +358,7 @@ class World:
                     differences.append((follow, there))
             if person.client.follows.keys() != person.follows.keys():
                 differences.append((person.client.follows, person.follows))
+            differences += person.client.waits_for()
         differences += [
             (follow, number)
             for client, follow, number in self._expected
@@ -356,22 +366,29 @@ class World:
             and any(client is each.client and each.is_there for each in self.people)
             and client.follows.get(follow.id) is follow
         ]
-        return differences
+        return differences + self._counts()
 
-    def _check_counts(self) -> None:
+    def _counts(self) -> list[Any]:
+        """What the service counts, and what that should be, where it is not."""
         follows = [follow for person in self.people for follow in person.follows.values()]
-        for person in self.people:
-            person.client.check_answers()
-        statistics = self.rt.shared.hub.statistics()
-        assert statistics.subscriptions == len(follows)
-        assert statistics.groups == len({follow.place[:2] for follow in follows})
-        assert statistics.waiting == 0
-        assert self.rt.crowd.subscriptions == len(follows)
-        for stream, group in {follow.place[:2] for follow in follows}:
-            assert self.rt.shared.hub.presence(stream, group) == sum(
-                any(follow.place[:2] == (stream, group) for follow in person.follows.values())
+        rooms = {follow.place[:2] for follow in follows}
+        hub = self.rt.shared.hub
+        statistics = hub.statistics()
+        counts: list[tuple[Any, int, int]] = [
+            ("connections", statistics.connections, len(self.people)),
+            ("places for connections", self.rt.crowd.connections, len(self.people)),
+            ("subscriptions", statistics.subscriptions, len(follows)),
+            ("places for subscriptions", self.rt.crowd.subscriptions, len(follows)),
+            ("groups", statistics.groups, len(rooms)),
+            ("waiting", statistics.waiting, 0),
+        ]
+        for room in rooms:
+            present = sum(
+                any(follow.place[:2] == room for follow in person.follows.values())
                 for person in self.people
             )
+            counts.append((room, hub.presence(*room), present))
+        return [each for each in counts if each[1] != each[2]]
 
 
 async def _together(writes: list[Write], ctx: Any) -> None:
