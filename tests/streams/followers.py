@@ -113,7 +113,9 @@ class Follow:
 
     def frame(self, kind: str) -> dict[str, Any]:
         """What to send to join or to leave."""
-        data = {"streamName": self.stream, "groupId": self.group, "subscriptionId": self.id}
+        data: dict[str, Any] = {
+            "streamName": self.stream, "groupId": self.group, "subscriptionId": self.id,
+        }  # fmt: skip
         if self.key is not None:
             data["id"] = self.key
         if kind == "join" and self.since is not None:

@@ -69,7 +69,7 @@ class Stream:
             self.reads += 1
             return self._take(*args)
 
-        self.store.snapshot = snapshot  # type: ignore[method-assign]
+        self.store.snapshot = snapshot  # type: ignore[method-assign, assignment]
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Stream]:

@@ -488,7 +488,8 @@ async def test_events_keep_their_place_among_changes_and_answers_while_a_crowd_i
         async def send(number: str) -> None:
             stream.send(10 * int(number))
 
-        for number, begin in enumerate([send, stream.set, send]):
+        begins: list[Any] = [send, stream.set, send]
+        for number, begin in enumerate(begins):
             await amid(crowd, begin(str(number)))
             # what comes now, in whatever group, has to be behind for each of them
             stream.send(10 * number + 1, "a", "small")

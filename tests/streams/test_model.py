@@ -9,10 +9,9 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-import pytest
 import trio
 import trio.testing
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from motia_trio.actors import clock as clock_module

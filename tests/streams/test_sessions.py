@@ -454,7 +454,8 @@ async def test_a_stop_sends_what_waits_and_then_closes(
         await stream.set("a")
         it.session.stop()
         await settle()
-        assert it.closing == "open"
+        before: object = it.closing
+        assert before == "open"
         it.pipe.give_room(inf)
         await settle()
         assert it.closing == Closing(1001, "the service is stopping")

@@ -42,7 +42,7 @@ def test_a_frame_is_read_as_it_was_meant(
     stream: str, group: str, key: str | None, subscription: str, since: int | None
 ) -> None:
     data = {"streamName": stream, "groupId": group, "subscriptionId": subscription}
-    optional = {"id": key, "since": since}
+    optional: dict[str, Any] = {"id": key, "since": since}
     data |= {name: value for name, value in optional.items() if value is not None}
     for kind in ("join", "leave"):
         expected = Frame(kind == "leave", stream, group, key, subscription, since)
