@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import trio
 from attrs import define, field, frozen
 
-from motia_trio.streams.rooms import Room
+from motia_trio.streams.rooms import Room, Shown
 from motia_trio.streams.wire import Batch, Kind, item_data, items_data, make_message
 
 if TYPE_CHECKING:
@@ -93,6 +93,7 @@ class Hub:
         self._rooms: dict[tuple[str, str], Room] = {}
         self._inbox: deque[Change | _Sent] = deque()
         self._answers: list[_Answer] = []
+        self._shown = Shown()
         self._numbers = 0
         self._stamp = 0
         self._wake = trio.Event()
@@ -129,6 +130,7 @@ class Hub:
             room = self._rooms.get((place.space, place.group))
             if room is not None:
                 room.changed = change.seq
+                self._shown.drop(room)
             if self._is_behind():
                 self._inbox.append(change)
             elif room is None:
@@ -315,6 +317,7 @@ class Hub:
         room = self._rooms[place]
         room.leave(member, subscription)
         if not room.present:
+            self._shown.drop(room)
             del self._rooms[place]
 
     def presence(self, stream: str, group: str) -> int:
@@ -352,9 +355,10 @@ class Hub:
             return
         if subscription.key is None:
             room = self._rooms[subscription.stream, subscription.group]
-            room.data = items_data((key, item.value) for key, item in snapshot.items.items())
-            room.data_seq = snapshot.seq
-            self._answer_with("sync", room.data, member, subscription)
+            data = items_data((key, item.value) for key, item in snapshot.items.items())
+            if room.changed <= snapshot.seq:
+                self._shown.keep(room, data, snapshot.seq)
+            self._answer_with("sync", data, member, subscription)
             return
         item = snapshot.items.get(subscription.key)
         found = None if item is None else item_data(item.value, subscription.key)

@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
     from motia_trio.streams.wire import Batch, Message
 
-__all__ = ["Member", "Room", "Subscription"]
+__all__ = ["Member", "Room", "Shown", "Subscription"]
+
+# bytes of items that are kept as clients get them, of all groups together
+SHOWN_BYTES = 16 * 1024 * 1024
 
 
 class Member(Protocol):
@@ -90,6 +93,32 @@ class Room:
             if key is not None and not followers:
                 del self.items[key]
         _count_down(self.present, member)
+
+
+class Shown:
+    """The items of groups as clients get them, kept for the next who joins: a bounded number."""
+
+    def __init__(self, limit: int = SHOWN_BYTES) -> None:
+        self._limit = limit
+        self._rooms: dict[Room, None] = {}
+        #: bytes that are kept
+        self.bytes = 0
+
+    def keep(self, room: Room, data: bytes, seq: int) -> None:
+        """Keep what a group is at a change. What was kept the longest ago may have to go."""
+        self.drop(room)
+        room.data, room.data_seq = data, seq
+        self._rooms[room] = None
+        self.bytes += len(data)
+        while self.bytes > self._limit:
+            self.drop(next(iter(self._rooms)))
+
+    def drop(self, room: Room) -> None:
+        """Keep it no more."""
+        if room in self._rooms:
+            del self._rooms[room]
+            self.bytes -= len(room.data)
+            room.data, room.data_seq = b"", -1
 
 
 def _count_up(counted: dict[Member, int], member: Member) -> None:
