@@ -156,7 +156,8 @@ def _function(item: Any, inspect: Callable[[object], Handler], where: str) -> Ha
     except BaseException as error:  # noqa: BLE001 - to import it runs its code
         words = str(error) if isinstance(error, (TypeError, ValueError)) else None
         told = words or tell_error(error).error
-        raise LoadFailed([Problem(where, f"{item!r:.80}: {told}")]) from None
+        problem = Problem(where, f"{item!r:.80}: {told}")
+        raise LoadFailed([problem]) from None  # noqa: ASYNC104 - nothing is cancelled by it
 
 
 def _named(name: str) -> object:

@@ -146,7 +146,7 @@ async def test_a_crowd_that_follows_reaches_the_state_of_the_store_after_every_k
             nursery.cancel_scope.cancel()
         assert await _items(tmp_path) == expected
     except BaseExceptionGroup as group:
-        raise group.exceptions[0] from None
+        raise group.exceptions[0] from None  # noqa: ASYNC123 - it is the only one
     assert (tmp_path / "events").read_text() == ""
     total: Counter[str] = Counter()
     for follower in crowd:

@@ -183,8 +183,7 @@ class Client:
         del self.follows[follow.id]
         follow.until = last
         self.left.append(follow)
-        if not follow.live:
-            self.unanswered[follow.id] += 1
+        self.unanswered[follow.id] = self.joins[follow.id] - self.answers[follow.id]
 
     def hear(self, text: str | bytes) -> None:
         """Hear a message, and see that it may come, and come now."""

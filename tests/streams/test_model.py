@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
+from math import inf
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +21,8 @@ from tests.streams.world import BRIEF, PATIENCE, World
 
 PEOPLE = 4
 START = 1_800_000_000.0
+
+Step = tuple[Any, ...]
 
 WHO = st.integers(0, PEOPLE - 1)
 STREAM = st.sampled_from(["chat", "chat", "brief", "few"])
@@ -52,21 +55,54 @@ ALONE = st.one_of(
     st.lists(WRITE, min_size=1, max_size=4).map(lambda writes: ("together", 0, *writes)),
     st.tuples(st.just("hang up"), WHO, st.booleans()),
 )
-STEPS = st.one_of(
+TOGETHER = st.one_of(
+    st.lists(st.one_of(WRITES, WRITES, JOINS, LEAVES, CONNECTS), min_size=2, max_size=8),
+    st.lists(WRITES, min_size=5, max_size=15),
+).map(lambda steps: ("at once", 0, *steps))
+STEP = st.one_of(
     ALONE,
     ALONE,
     ALONE,
-    st.lists(st.one_of(WRITES, WRITES, JOINS, LEAVES, CONNECTS), min_size=2, max_size=8).map(
-        lambda steps: ("at once", 0, *steps)
-    ),
-    st.lists(WRITES, min_size=5, max_size=15).map(lambda steps: ("at once", 0, *steps)),
+    TOGETHER,
     st.tuples(st.just("pass time"), WHO, st.sampled_from([0.01, BRIEF / 2, BRIEF])),
     st.tuples(st.just("be quiet"), WHO),
+    st.tuples(st.just("restart"), WHO, st.booleans()),
 )
-RESTARTS = st.tuples(st.just("restart"), WHO, st.booleans())
+
+
+@st.composite
+def slow(draw: st.DrawFn) -> list[Step]:
+    """Somebody does not read while much happens, and then perhaps does again."""
+    who = draw(WHO)
+    return [
+        ("read", who, draw(st.sampled_from([0, 0, 1]))),
+        *draw(st.lists(st.one_of(WRITES, WRITES, WRITES, SENDS, JOINS, TOGETHER), min_size=5)),
+        ("read", who, draw(st.sampled_from([1, 3, inf]))),
+    ]
+
+
+@st.composite
+def away(draw: st.DrawFn) -> list[Step]:
+    """Somebody is away while much happens, and perhaps cut off again after some of it."""
+    who = draw(WHO)
+    steps: list[Step] = [("hang up", who, draw(st.booleans()))]
+    for _ in range(draw(st.integers(1, 3))):
+        steps += draw(st.lists(st.one_of(WRITES, WRITES, WRITES, TOGETHER), min_size=1))
+        # it takes so many messages in its first moments
+        steps += [("connect", who), ("read", who, draw(st.integers(0, 6))), ("turn", who)]
+        if draw(st.booleans()):
+            steps.append(("hang up", who, draw(st.booleans())))
+    return [*steps, ("connect", who), ("read", who, inf)]
+
+
+# what happens, in scenes of some steps each
+SCENE = st.one_of(st.lists(STEP, min_size=1, max_size=5), slow(), away())
+LIFE = st.lists(SCENE, min_size=4, max_size=12).map(
+    lambda scenes: [step for scene in scenes for step in scene]
+)
 
 # at the beginning people come, and follow something
-BEGINNING: list[tuple[Any, ...]] = [
+BEGINNING: list[Step] = [
     *(("connect", who) for who in range(PEOPLE)),
     *(("join", who, "chat", "g1", None) for who in range(PEOPLE)),
     ("join", 0, "chat", "g1", "a"),
@@ -76,7 +112,7 @@ BEGINNING: list[tuple[Any, ...]] = [
 ]
 
 
-def live(steps: list[tuple[Any, ...]], store: str, at_once: int, **settings: Any) -> None:
+def live(steps: list[Step], store: str, at_once: int, **settings: Any) -> None:
     """Have a world live through everything."""
 
     async def main(root: Path) -> None:
@@ -118,16 +154,16 @@ SETTINGS = {
 
 
 @settings(max_examples=150)
-@given(st.lists(STEPS | RESTARTS, max_size=40), st.fixed_dictionaries(SETTINGS))
+@given(LIFE, st.fixed_dictionaries(SETTINGS))
 def test_whenever_it_is_quiet_everybody_knows_what_there_is_in_memory(
-    steps: list[tuple[Any, ...]], manner: dict[str, Any]
+    steps: list[Step], manner: dict[str, Any]
 ) -> None:
     live(steps, "memory:", **manner)
 
 
 @settings(max_examples=40)
-@given(st.lists(STEPS | RESTARTS, max_size=40), st.fixed_dictionaries(SETTINGS))
+@given(LIFE, st.fixed_dictionaries(SETTINGS))
 def test_whenever_it_is_quiet_everybody_knows_what_there_is_on_disk(
-    steps: list[tuple[Any, ...]], manner: dict[str, Any]
+    steps: list[Step], manner: dict[str, Any]
 ) -> None:
     live(steps, "sqlite:///store.db", **manner)

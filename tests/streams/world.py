@@ -286,6 +286,9 @@ class World:
             case "read":
                 if person.end is not None and person.end.open:
                     person.end.read(details[1])
+            case "turn":
+                for _ in range(5):
+                    await trio.lowlevel.checkpoint()
             case "pass time":
                 self.pass_time(details[1])
             case "restart":
