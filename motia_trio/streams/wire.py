@@ -173,7 +173,10 @@ def error_message(words: str, subscription: str | None = None) -> Message:
 
 
 def item_data(raw: bytes, key: str) -> bytes:
-    """Give an item as clients get it: an object has its ``id`` in it, whatever it says itself."""
+    """Give an item as clients get it: with its ``id``, if it is an object without one.
+
+    Source: motia-contract §7. One that has another ``id`` keeps it.
+    """
     if raw[:1] != b"{":
         return raw
     try:
@@ -181,10 +184,7 @@ def item_data(raw: bytes, key: str) -> bytes:
     except msgspec.DecodeError:  # keys that are no text of UTF-8: nothing of ours writes such
         return raw
     if "id" in names:
-        if names["id"] == (own := codec.encode(key)):
-            return raw
-        # clients tell items by it: two of one id would be one, and could not be removed
-        return msgspec.json.encode({**names, "id": msgspec.Raw(own)})
+        return raw
     return b'{"id":%b%b%b' % (codec.encode(key), b"," if names else b"", raw[1:])
 
 

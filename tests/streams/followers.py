@@ -137,19 +137,21 @@ class Follow:
     def hear(self, message: dict[str, Any]) -> None:
         """Apply a message that concerns it."""
         kind, seq = message["event"]["type"], message["seq"]
-        if kind == "resume":
-            self.live = self.live or message["event"]["data"]["since"] == self.since
-            return
-        if kind == "sync":
-            if not self.resumes or not self.live or self.seq is None or seq >= self.seq:
+        answers = message.get("subscriptionId") == self.id
+        self.live = self.live or answers
+        if not self.resumes:  # the official client: any sync of the place will do
+            self.state.hear(message)
+        elif kind == "resume":
+            assert not answers or message["event"]["data"]["since"] == self.since
+        elif kind == "sync":
+            if answers:
                 self.state.hear(message)
                 self.seq = seq
-            self.live = True
-        elif self.live or not self.resumes:
-            if kind in CHANGES and (not self.resumes or self.seq is None or seq > self.seq):
+        elif self.live:
+            new = self.seq is None or seq > self.seq
+            if new and kind in CHANGES:
                 self.state.hear(message)
-            if self.live:
-                self.seq = seq if self.seq is None else max(seq, self.seq)
+            self.seq = seq if new else self.seq
 
 
 @attrs.define(eq=False)

@@ -153,7 +153,7 @@ SETTINGS = {
 }
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(LIFE, st.fixed_dictionaries(SETTINGS))
 def test_whenever_it_is_quiet_everybody_knows_what_there_is_in_memory(
     steps: list[Step], manner: dict[str, Any]
@@ -161,7 +161,7 @@ def test_whenever_it_is_quiet_everybody_knows_what_there_is_in_memory(
     live(steps, "memory:", **manner)
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(LIFE, st.fixed_dictionaries(SETTINGS))
 def test_whenever_it_is_quiet_everybody_knows_what_there_is_on_disk(
     steps: list[Step], manner: dict[str, Any]
