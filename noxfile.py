@@ -112,14 +112,11 @@ def _junit(session: nox.Session) -> list[str]:
     return [f"--junit-xml={Path(folder) / session.name}.xml"] if folder else []
 
 
-def _run_tests(session: nox.Session) -> None:
-    """Run the tests; on the oldest Python also print what they covered, which takes its time."""
+def _run_tests(session: nox.Session, *options: str) -> None:
+    """Run the tests."""
     _install_with(session, "test")
-    arguments = ["-n", "logical", *_junit(session), *session.posargs]  # as many as there are cores
-    data = {"COVERAGE_FILE": os.fspath(Path(session.create_tmp(), "coverage"))}
-    if session.python == OLDEST.path:
-        arguments += ["--cov=motia_trio", "--cov-report=term-missing:skip-covered"]
-    session.run("pytest", *arguments, env=data)
+    arguments = ["-n", "logical", *options, *_junit(session), *session.posargs]  # all cores
+    session.run("pytest", *arguments)
 
 
 # `nox` runs the tests on the oldest and the newest; what passes on both has not failed between yet
@@ -136,6 +133,13 @@ def tests(session: nox.Session) -> None:
     """Run the tests on every interpreter found."""
     for found in INTERPRETERS:
         session.notify(f"tests-{found.minor}", session.posargs)
+
+
+@nox.session(python=OLDEST.path, default=False)
+def coverage(session: nox.Session) -> None:
+    """Run the tests and print what they covered, which takes its time."""
+    session.env["COVERAGE_FILE"] = os.fspath(Path(session.create_tmp(), "coverage"))
+    _run_tests(session, "--cov=motia_trio", "--cov-report=term-missing:skip-covered")
 
 
 # rules of flake8-async that are not asked, and why

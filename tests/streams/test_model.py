@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from motia_trio.actors import clock as clock_module
 from motia_trio.streams import hub as hub_module
-from tests.streams.world import BRIEF, PATIENCE, World
+from tests.streams.ends import SocketEnd
+from tests.streams.world import PATIENCE, World
 
 PEOPLE = 4
 START = 1_800_000_000.0
@@ -64,7 +65,7 @@ STEP = st.one_of(
     ALONE,
     ALONE,
     TOGETHER,
-    st.tuples(st.just("pass time"), WHO, st.sampled_from([0.01, BRIEF / 2, BRIEF])),
+    st.tuples(st.just("pass time"), WHO, st.sampled_from([0.01, 0.5, 1.0])),
     st.tuples(st.just("be quiet"), WHO),
     st.tuples(st.just("restart"), WHO, st.booleans()),
 )
@@ -112,21 +113,21 @@ BEGINNING: list[Step] = [
 ]
 
 
-def live(steps: list[Step], store: str, at_once: int, **settings: Any) -> None:
+def live(steps: list[Step], store: str, at_once: int, **manner: Any) -> None:
     """Have a world live through everything."""
 
     async def main(root: Path) -> None:
         now: Any = None
+        over = threading.Event()
+
+        async def watch() -> None:
+            """The clock may stand still: so a test that hangs would hang for ever."""
+            assert await trio.to_thread.run_sync(over.wait, PATIENCE * 3), f"hangs at {now}"
+
         async with trio.open_nursery() as nursery:
-            over = threading.Event()
-
-            async def watch() -> None:
-                """The clock stands still: so a test that hangs would hang for ever."""
-                assert await trio.to_thread.run_sync(over.wait, PATIENCE * 2), f"hangs at {now}"
-
             nursery.start_soon(watch)
             try:
-                world = World(root, store, nursery, people=PEOPLE, **settings)
+                world = World(root, store, nursery, people=PEOPLE, **manner)
                 await world.start()
                 for each in [*BEGINNING, *steps, ("be quiet", 0)]:
                     now = each
@@ -136,34 +137,55 @@ def live(steps: list[Step], store: str, at_once: int, **settings: Any) -> None:
             finally:
                 over.set()
 
-    clock = trio.testing.MockClock()
-    wall = SimpleNamespace(time=lambda: START + clock.current_time())
     with (
         tempfile.TemporaryDirectory() as root,
         mock.patch.object(hub_module, "AT_ONCE", at_once),
-        mock.patch.object(clock_module, "time", wall),
     ):
-        trio.run(main, Path(root), clock=clock)
+        if "make_end" in manner:
+            trio.run(main, Path(root))
+            return
+        clock = trio.testing.MockClock()
+        wall = SimpleNamespace(time=lambda: START + clock.current_time())
+        with mock.patch.object(clock_module, "time", wall):
+            trio.run(main, Path(root), clock=clock)
 
 
-SETTINGS = {
-    "at_once": st.sampled_from([0, 1, 64]),
-    "stream_buffer": st.sampled_from([3, 8, 1000]),
-    "stream_log": st.sampled_from([10, 10_000]),
-}
+MANNERS = st.fixed_dictionaries(
+    {
+        "at_once": st.sampled_from([0, 1, 64]),
+        "stream_buffer": st.sampled_from([3, 8, 1000]),
+        "stream_log": st.sampled_from([10, 10_000]),
+    }
+)
 
 
 @settings(max_examples=80)
-@given(LIFE, st.fixed_dictionaries(SETTINGS))
+@given(LIFE, MANNERS)
 def test_whenever_it_is_quiet_everybody_knows_what_there_is_in_memory(
     steps: list[Step], manner: dict[str, Any]
 ) -> None:
-    live(steps, "memory:", **manner)
+    live(steps, "memory:", brief=1.0, **manner)
 
 
 @settings(max_examples=20)
-@given(LIFE, st.fixed_dictionaries(SETTINGS))
+@given(LIFE, MANNERS)
 def test_whenever_it_is_quiet_everybody_knows_what_there_is_on_disk(
     steps: list[Step], manner: dict[str, Any]
 ) -> None:
-    live(steps, "sqlite:///store.db", **manner)
+    live(steps, "sqlite:///store.db", brief=1.0, **manner)
+
+
+@settings(max_examples=8)
+@given(LIFE, MANNERS, st.sampled_from(["memory:", "sqlite:///store.db"]))
+def test_whenever_it_is_quiet_everybody_knows_what_there_is_on_real_sockets(
+    steps: list[Step], manner: dict[str, Any], store: str
+) -> None:
+    live(
+        steps,
+        store,
+        brief=0.05,
+        pad=20_000,
+        make_end=SocketEnd.connect,
+        streams="127.0.0.1:0",
+        **manner,
+    )

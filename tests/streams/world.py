@@ -5,122 +5,28 @@ Whenever it is quiet, everybody knows what there is: that is what :meth:`World.q
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from math import inf
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import attrs
 import trio
 import trio.testing
 
 from motia_trio import App, open_runtime, queue, step
-from motia_trio.data import Data
 from motia_trio.service import Service
-from motia_trio.stream_server.crowd import Guest
-from motia_trio.streams.sessions import Closing, Session
+from tests.streams.ends import End, MemoryEnd
 from tests.streams.followers import Client, Follow
-from tests.streams.stage import Pipe
 
 #: seconds after which it should have become quiet
 PATIENCE = 10.0
-#: items of this stream expire after so many seconds; a group of that one has so many at the most
-BRIEF, FEW = 1.0, 2
-STREAMS: list[dict[str, Any]] = [
-    {"name": "chat"},
-    {"name": "brief", "ttl": BRIEF},
-    {"name": "few", "max_items": FEW},
-]
+#: a group of the stream "few" has so many items at the most
+FEW = 2
 INCREMENT = {"type": "increment", "path": "n"}
 
-Write = tuple[str, str, str, str, int]
-
-
-class End(Protocol):
-    """A connection, as whoever has it sees it."""
-
-    open: bool
-
-    def say(self, frame: dict[str, Any], then: Callable[[], object] | None = None) -> None:
-        """Send a frame; ``then`` is called when the server has done what it says."""
-        ...
-
-    def read(self, number: float) -> None:
-        """Read so many messages more, and then none."""
-        ...
-
-    def hang_up(self, *, reset: bool) -> None:
-        """End it, and hear nothing more."""
-        ...
-
-
-class MemoryEnd:
-    """A session whose messages go through a pipe in memory, which cuts the last that it takes."""
-
-    def __init__(self, world: World, client: Client) -> None:
-        self.open = True
-        self._session: Session | None = None
-        self._stopping = False
-        self._pipe = Pipe(client, cuts=True)
-        self._then: Callable[[], object] | None = None
-        self._say, self._said = trio.open_memory_channel[Any](inf)
-        world.connections.start_soon(self._serve, world.rt)
-
-    async def _serve(self, rt: Service) -> None:
-        crowd = rt.crowd
-        guest = await crowd.admit(Data(), "/", [], {"client": ("1.2.3.4", 5)})
-        assert isinstance(guest, Guest)
-        try:
-            async with trio.open_nursery() as nursery:
-                self._session = session = crowd.session(guest, self._pipe, nursery)
-                closing: Closing | None = None
-                if self._stopping:
-                    session.stop()
-                try:
-                    closing = await session.run(self._receive)
-                finally:
-                    self.open = False
-                    crowd.tell_closed(guest, closing)
-                    await session.leave()
-                nursery.cancel_scope.cancel()
-        finally:
-            guest.leave()
-
-    def stop(self) -> None:
-        """Have the service end it in order."""
-        self._stopping = True
-        if self._session is not None:
-            self._session.stop()
-
-    async def _receive(self) -> str | None:
-        if self._then is not None:
-            self._then()
-        frame, self._then = await self._said.receive()
-        return None if frame is None else json.dumps(frame)
-
-    def say(self, frame: dict[str, Any], then: Callable[[], object] | None = None) -> None:
-        """Send a frame."""
-        self._say.send_nowait((frame, then))
-
-    def read(self, number: float) -> None:
-        """Read so many messages more, and then none."""
-        self._pipe.room = 0
-        self._pipe.give_room(number)
-
-    def hang_up(self, *, reset: bool) -> None:
-        """End it, and hear nothing more."""
-        self.open = False
-        self._pipe.client = _Deaf()
-        if reset:
-            self._pipe.break_off()
-        self._say.send_nowait((None, None))
-
-
-class _Deaf(Client):
-    def hear(self, text: str | bytes) -> None:
-        """Nobody is there any more."""
+Write = tuple[str, str, str, str, int, int]
 
 
 @attrs.define(eq=False)
@@ -133,6 +39,7 @@ class Person:
     client: Client = attrs.field(factory=Client)
     end: End | None = None
     joined: int = 0
+    _connecting: trio.Lock = attrs.field(factory=trio.Lock)
 
     @property
     def is_there(self) -> bool:
@@ -143,11 +50,15 @@ class Person:
         """Have a connection, and everything joined on it."""
         if self.is_there:
             return
-        self.client = Client()
-        self.end = await self.world.make_end(self.client)
-        for follow in self.follows.values():
-            follow.connect()
-            self._join(follow)
+        async with self._connecting:
+            if self.is_there:
+                return
+            client = Client()
+            self.end = await self.world.make_end(client)
+            self.client = client
+            for follow in self.follows.values():
+                follow.connect()
+                self._join(follow)
 
     def _join(self, follow: Follow) -> None:
         if self.end is not None and self.end.open:
@@ -187,14 +98,19 @@ class World:
         nursery: trio.Nursery,
         *,
         people: int,
+        brief: float,
+        pad: int = 0,
         make_end: Callable[[World, Client], Any] = MemoryEnd,
         streams: str | None = None,
         **settings: Any,
     ) -> None:
+        """``brief``: seconds for which items of that stream last; ``pad``: bytes of each item."""
         self.rt: Service
         self.connections: trio.Nursery
         self.people = [Person(self, resumes=number % 2 == 1) for number in range(people)]
-        self._nursery = nursery
+        self.nursery = nursery
+        self._brief = brief
+        self._pad = pad
         self._make_end = make_end
         self._streams = streams
         self._stop: trio.Event
@@ -204,13 +120,18 @@ class World:
         # who should have heard of which event
         self._expected: list[tuple[Client, Follow, int]] = []
         together = step(queue("together"), name="Together", delivery="transactional")(_together)
-        self._app = App([together], streams=STREAMS, root=root, store=store, **settings)
+        declared: list[dict[str, Any]] = [
+            {"name": "chat"},
+            {"name": "brief", "ttl": brief},
+            {"name": "few", "max_items": FEW},
+        ]
+        self._app = App([together], streams=declared, root=root, store=store, **settings)
 
     # the service
 
     async def start(self) -> None:
         """Start it."""
-        await self._nursery.start(self._serve)
+        await self.nursery.start(self._serve)
 
     async def _serve(self, task_status: trio.TaskStatus[None]) -> None:
         self._stop, self._over = trio.Event(), trio.Event()
@@ -290,7 +211,7 @@ class World:
                 for _ in range(5):
                     await trio.lowlevel.checkpoint()
             case "pass time":
-                self.pass_time(details[1])
+                self.pass_time(details[1] * self._brief)
             case "restart":
                 await self.restart(crash=details[1])
             case "be quiet":
@@ -299,7 +220,7 @@ class World:
     def _numbered(self, write: tuple[str, ...]) -> Write:
         self._numbers += 1
         what, stream, group, key = write
-        return what, stream, group, key, self._numbers
+        return what, stream, group, key, self._numbers, self._pad
 
     async def write(self, write: tuple[str, ...]) -> None:
         """Change an item, or a group."""
@@ -329,12 +250,11 @@ class World:
         """The number of the last change that is kept."""
         return self.rt.store.snapshot("(test)", "-", "-", 0).seq
 
-    async def there(self, follow: Follow) -> Any:
+    def there(self, follow: Follow) -> Any:
         """What whoever follows something should know."""
-        stream = self.rt.streams[follow.stream]
-        keys = await stream.keys(follow.group)
-        values = await stream.list(follow.group)
-        items = {key: {"id": key, **value} for key, value in zip(keys, values, strict=True)}
+        shared = self.rt.shared
+        found = shared.store.items(follow.stream, follow.group, shared.clock.now())
+        items = {key: {"id": key, **json.loads(item.value)} for key, item in found.items()}
         return items if follow.key is None else items.get(follow.key)
 
     async def quiet(self) -> None:
@@ -356,7 +276,7 @@ class World:
             person.end.read(inf)
             assert person.client.errors == []
             for follow in person.follows.values():
-                there = await self.there(follow)
+                there = self.there(follow)
                 if not follow.live or follow.state.value != there:
                     differences.append((follow, there))
             if person.client.follows.keys() != person.follows.keys():
@@ -400,11 +320,11 @@ async def _together(writes: list[Write], ctx: Any) -> None:
 
 
 async def _apply(streams: Any, write: Write) -> None:
-    what, name, group, key, number = write
+    what, name, group, key, number, pad = write
     stream = streams[name]
     match what:
         case "set":
-            await stream.set(group, key, {"n": number})
+            await stream.set(group, key, {"n": number, "pad": "x" * pad})
         case "update":
             await stream.update(group, key, INCREMENT)
         case "delete":
