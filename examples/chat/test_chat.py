@@ -176,6 +176,7 @@ def test_both_go_on_when_the_service_comes_back(chromium: Browser, project: Path
         ada, bob, eve = (Window(chromium, first.url, name) for name in ("Ada", "Bob", "Eve"))
         ada.say("before")
         bob.sees("before")
+        expect(ada.field).to_have_value("")  # it was answered, too
         first.stop(end)
     lost = ada.page.get_by_text("The connection is lost")
     expect(lost).to_be_visible()
