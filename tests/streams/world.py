@@ -5,6 +5,7 @@ Whenever it is quiet, everybody knows what there is: that is what :meth:`World.q
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from math import inf
