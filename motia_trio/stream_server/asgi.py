@@ -99,7 +99,7 @@ class AsgiStreams:
                     )
         finally:
             self._sessions.discard(session)
-            self._crowd.tell_closed(guest, closing)
+            self._crowd.tell_closed(guest, closing, session.unsent)
             await session.leave()  # noqa: ASYNC102 - it may be cancelled
             if not self._sessions:
                 self._ended.set()

@@ -222,5 +222,5 @@ class Connection:
                 self.line.cut = True
                 await self.line.aclose()
         finally:
-            self._crowd.tell_closed(guest, closing)
+            self._crowd.tell_closed(guest, closing, session.unsent)
             await session.leave()  # noqa: ASYNC102 - it may be cancelled

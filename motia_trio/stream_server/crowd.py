@@ -114,10 +114,10 @@ class Crowd:
             auth=guest.context,
         )
 
-    def tell_closed(self, guest: Guest, closing: Closing | None) -> None:
-        """Tell the observers that a client is gone, and why."""
+    def tell_closed(self, guest: Guest, closing: Closing | None, unsent: int) -> None:
+        """Tell the observers that a client is gone, why, and what it was not sent any more."""
         code, reason = (1006, "gone") if closing is None else (closing.code, closing.reason)
-        self.observers.tell(StreamClientClosed(guest.address, code, reason))
+        self.observers.tell(StreamClientClosed(guest.address, code, reason, unsent))
 
 
 class Guest:

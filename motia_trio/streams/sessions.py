@@ -99,7 +99,7 @@ class Session:
     __slots__ = (
         "_address", "_answering", "_auth", "_awaited", "_bad", "_before", "_bounds", "_closing",
         "_gates", "_gone", "_hub", "_idle", "_joined", "_line", "_nursery", "_outbox", "_pending",
-        "_pump_scope", "_pumping", "_quota", "_scope", "_stopping", "_streams",
+        "_pump_scope", "_pumping", "_quota", "_scope", "_stopping", "_streams", "unsent",
     )  # fmt: skip
 
     def __init__(
@@ -128,6 +128,8 @@ class Session:
         self._closing: Closing | None = None
         self._stopping = self._gone = self._pumping = self._answering = False
         self._bad = 0
+        #: messages that waited when it was closed, and were dropped
+        self.unsent = 0
         self._joined: dict[str, tuple[Subscription, StreamDeclaration]] = {}
         # joins that wait for their answer, and the one that is to come from the hub
         self._pending: list[Subscription] = []
@@ -139,11 +141,6 @@ class Session:
         self._pump_scope: trio.CancelScope | None = None
         self._idle: trio.Event | None = None
         hub.connections += 1
-
-    @property
-    def subscriptions(self) -> int:
-        """How many subscriptions it has."""
-        return len(self._joined)
 
     async def run(self, receive: Callable[[], Awaitable[str | bytes | None]]) -> Closing | None:
         """Serve until the client is gone (gives None), or is to be closed. A checkpoint.
@@ -193,7 +190,8 @@ class Session:
         """Have it end now. What waits is dropped."""
         if self._closing is None:
             self._closing = Closing(code, reason)
-            self._outbox = None
+            if self._outbox is not None:
+                self.unsent, self._outbox = len(self._outbox), None
             self._scope.cancel()
             if self._idle is not None:
                 self._idle.set()
@@ -225,9 +223,8 @@ class Session:
         if declaration is None:
             words = f"join: no stream {frame.stream!r}"
             self.push(error_message(words, frame.subscription))
-            close = nearest(
-                frame.stream[:64], self._streams
-            )  # it costs as the square of the length
+            # cut: to look for the nearest costs as the square of the length
+            close = nearest(frame.stream[:64], self._streams)
             hint = f"; did it mean {close!r}?" if close else ""
             self._gates.tell_refused(self._address, "no such stream", f"{frame.stream!r:.80}{hint}")
             return

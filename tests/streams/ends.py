@@ -73,7 +73,7 @@ class MemoryEnd:
                     closing = await session.run(self._receive)
                 finally:
                     self.open = False
-                    crowd.tell_closed(guest, closing)
+                    crowd.tell_closed(guest, closing, session.unsent)
                     await session.leave()
                 nursery.cancel_scope.cancel()
         finally:

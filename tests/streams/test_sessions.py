@@ -257,7 +257,7 @@ async def test_there_are_so_many_subscriptions_for_a_connection_an_address_and_i
                 await it.leave(first)
                 await it.join("b")
                 assert it.told[-1] == ("sync", "b")
-                assert it.session.subscriptions == 2
+                assert stream.hub.statistics().subscriptions == 2
 
 
 async def test_a_client_that_is_gone_while_it_is_asked_whether_it_may_join_has_not_joined() -> None:
@@ -371,6 +371,7 @@ async def test_who_is_further_behind_than_that_is_sent_away_and_what_waits_is_dr
             stream.send(number)
             await settle()
         assert it.closing == Closing(4008, "lagged")
+        assert it.session.unsent == BOUNDS.buffer + 1  # and the one that did not fit
         assert stream.hub.presence("chat", "room") == 0
         assert stream.hub.statistics().lagged == 1
         it.pipe.give_room(inf)
