@@ -58,6 +58,11 @@ class SocketLine(trio.abc.Stream):
     after the other. A :class:`~motia_trio.streams.sessions.Line`.
     """
 
+    __slots__ = (
+        "_behind", "_closed", "_ended", "_head", "_lock", "_open", "_rest", "_socket", "_stream",
+        "cut", "heard", "last_words", "on_end", "parted", "pinged",
+    )  # fmt: skip
+
     def __init__(
         self,
         stream: trio.SocketStream | trio.SSLStream[trio.SocketStream],
