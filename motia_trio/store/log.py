@@ -58,7 +58,7 @@ class Log:
 
     def next(self, now: float) -> int:
         """Plan the number of a change, greater than all before: microseconds by the wall clock."""
-        self._planned = max(self._planned + 1, int(now * 1000) * 1000)
+        self._planned = max(self._planned + 1, int(now * 1_000_000))
         return self._planned
 
     def begin(self, seq: int) -> None:

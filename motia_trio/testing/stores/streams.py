@@ -94,7 +94,7 @@ class StreamDuties(StoreDuties):
                 numbers += [change.seq for change in (await _chat(probe, f"{n}")).changes]
         assert numbers == sorted({*numbers})
         assert len(numbers) == 18
-        assert numbers[-1] >= int(probe.now * 1000) * 1000
+        assert numbers[-1] >= int(probe.now * 1_000_000)
 
     # what is told
 

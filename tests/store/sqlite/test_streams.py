@@ -257,7 +257,7 @@ def test_an_older_file_has_its_order_of_items_and_begins_a_log(tmp_path: Path) -
             assert opened.latest < 1
             assert probe.items() == {"k": 1}
             first = snapshot(probe)
-            assert ([*first.items], first.seq) == (["a", "b", "c"], int(NOW * 1000) * 1000)
+            assert ([*first.items], first.seq) == (["a", "b", "c"], int(NOW * 1_000_000))
             await probe.put("b", 2, space="chat", keep=3)
             await probe.put("d", 1, space="chat", keep=3)
             await probe.put("e", 1, space="chat", keep=3)
