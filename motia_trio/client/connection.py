@@ -137,7 +137,7 @@ async def converse(
         try:
             link = Link(await dial(address, context))
         except (OSError, trio.BrokenResourceError) as error:
-            raise Lost(f"no connection: {error.__cause__ or error}") from error
+            raise Lost(f"no connection: {_why(error)}") from error
     if link is None:
         raise Lost(f"no connection within {limits.connect_timeout:g} s")
     async with aclosing(link):
@@ -267,10 +267,17 @@ def _refusal(rejected: ConnectionRejected, address: Address) -> Exception:
     if status >= 500 or status in _FOR_NOW:
         return Lost(said, _retry_after(rejected))
     hint = {
-        401: "; give the token that it asks for: token=",
+        401: "; it refused the token, or asks for one: token=",
         403: "; it does not let this client in: look at its stream_origins and authenticate",
     }.get(status, "; is that the address of a stream server?")
     return ConnectionRefused(said + hint, status)
+
+
+def _why(error: BaseException) -> str:
+    """What is behind the errors of several attempts, one for each address of a name."""
+    cause = error.__cause__ or error
+    found = leaves(cause)
+    return "; ".join(dict.fromkeys(str(leaf) for leaf in found)) or str(error)
 
 
 def _retry_after(rejected: ConnectionRejected) -> float:

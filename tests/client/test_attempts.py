@@ -84,7 +84,7 @@ async def test_what_may_pass_is_tried_again(
 @pytest.mark.parametrize(
     ("status", "body", "words"),
     [
-        (401, b"", "answered 401 Unauthorized; give the token that it asks for"),
+        (401, b"", "answered 401 Unauthorized; it refused the token, or asks for one"),
         (
             403,
             b'{"error": "origin"}',
