@@ -10,6 +10,7 @@ from urllib.parse import unquote
 from motia_trio.errors import LoadFailed, Problem, nearest
 from motia_trio.loader import (
     FOLDERS,
+    MANY_STREAMS,
     find_misnamed,
     load_authenticate,
     load_middleware,
@@ -138,8 +139,12 @@ class App:
             raise LoadFailed([*problems, *wrong])
         root = Path(path).absolute()
         app.warnings += tuple(
-            f"{each.relative_to(root).as_posix()}: has a config and a handler, and is not loaded: "
-            f"its name does not end in _step.py"
+            f"{each.relative_to(root).as_posix()}: has a config"
+            + (
+                ", and is not loaded: its name does not end in _stream.py"
+                if each.name.endswith(MANY_STREAMS)
+                else " and a handler, and is not loaded: its name does not end in _step.py"
+            )
             for each in find_misnamed(root, folders)
         )
         return app

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FOLDERS",
+    "MANY_STREAMS",
     "find_misnamed",
     "find_step_files",
     "find_stream_files",
@@ -50,6 +51,8 @@ T = TypeVar("T")
 FOLDERS = ("src", "steps")
 ENDINGS = ("_step.py", ".step.py", "-step.py")
 STREAM_ENDINGS = ("_stream.py", ".stream.py", "-stream.py")
+# what people write who mean that
+MANY_STREAMS = ("_streams.py", ".streams.py", "-streams.py")
 # what a step file has at its outermost level
 _CONFIG = re.compile(r"^config\s*(:[^=]*)?=", re.MULTILINE)
 _HANDLER = re.compile(r"^((async\s+)?def\s+handler\b|handler\s*=)", re.MULTILINE)
@@ -197,14 +200,15 @@ def find_stream_files(root: Path, folders: Sequence[str] = FOLDERS) -> Iterator[
 
 
 def find_misnamed(root: Path, folders: Sequence[str] = FOLDERS) -> Iterator[Path]:
-    """Give the files below the folders that look like steps inside, and are not named so."""
+    """Give the files below the folders that look like steps or streams, and are not named so."""
     for path in _find(root, folders, (".py",)):
         if not path.name.endswith((*ENDINGS, *STREAM_ENDINGS, ".test.py")):
             try:
                 text = path.read_text("utf-8")
             except (OSError, UnicodeDecodeError):
                 continue
-            if _CONFIG.search(text) and _HANDLER.search(text):
+            is_step = _HANDLER.search(text) is not None
+            if _CONFIG.search(text) and (is_step or path.name.endswith(MANY_STREAMS)):
                 yield path
 
 

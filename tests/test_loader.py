@@ -308,3 +308,15 @@ def test_a_file_that_is_a_step_inside_and_not_by_its_name_is_warned_of(tmp_path:
         path.write_text(text, "latin-1")
     (told,) = App.from_directory(tmp_path).warnings
     assert told.startswith("steps/deep/shipping.py: has a config and a handler, and is not loaded")
+
+
+def test_a_stream_file_that_ends_in_streams_is_warned_of(tmp_path: Path) -> None:
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "a_step.py").write_text('config = {"name": "A", "type": "noop"}\n')
+    (tmp_path / "src" / "bids_streams.py").write_text('config = {"name": "bids"}\n')
+    (tmp_path / "src" / "other_streams.py").write_text("def of(name): ...\n")
+    app = App.from_directory(tmp_path)
+    assert app.warnings == (
+        "src/bids_streams.py: has a config, and is not loaded: its name does not end in _stream.py",
+    )
+    assert not app.streams
