@@ -84,7 +84,7 @@ class SocketLine(trio.abc.Stream):
         self._head: bytes | None = b""
         # what came right behind it, and whether that may be read
         self._behind: bytes | bytearray = b""
-        self._open = trio.Event()
+        self._open: trio.Event | None = trio.Event()  # until it is: there are thousands
         #: gives what is said in the end, if no goodbye was said
         self.last_words: Callable[[], bytes] | None = None
         #: whether the client is cut off while it may still be sending
@@ -190,7 +190,7 @@ class SocketLine(trio.abc.Stream):
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         """Receive bytes. After the head of the request nothing, until :meth:`open`."""
         if self._head is None:
-            if not self._open.is_set():
+            if self._open is not None:
                 await self._open.wait()
             if self._behind:
                 behind, self._behind = self._behind, b""
@@ -221,7 +221,9 @@ class SocketLine(trio.abc.Stream):
 
     def open(self) -> None:
         """Have what comes behind the head read, from now on."""
-        self._open.set()
+        if self._open is not None:
+            self._open.set()
+            self._open = None
 
     async def aclose(self) -> None:
         """End our side; what was sent is left to arrive. :meth:`linger` is to follow."""
